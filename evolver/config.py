@@ -1,0 +1,162 @@
+"""What a user says about a new experiment, checked at the border.
+
+``ExperimentConfig`` is what ``evolver new`` and ``evolver run`` read from options and from a TOML file
+(options win). ``build`` resolves it into the settings that the database stores.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from evolver import datasets, objectives, recipe, registry, selection
+from evolver.breeding import BREEDER_VERSION
+from evolver.datasets.spec import split_counts
+from evolver.errors import InvalidInput, UnknownName
+from evolver.store.experiments import Experiment, NewDataset, Settings
+
+SPLIT_SEED = 0
+"""Of every data set's train/validation split, so that experiments on one data set can be compared."""
+GIB = 1024**3
+
+
+class ExperimentConfig(BaseModel):
+    """A new experiment as a user describes it. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: str = "digits"
+    space: str = "small"
+    objectives: tuple[str, ...] = ("error", "loss")
+    selector: str = "moead"
+    evaluator: str = "train"
+    population: int = Field(20, ge=4)
+    budget: int = Field(200, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    recipe: str = "paper"
+    recipe_settings: dict[str, Any] = Field(default_factory=dict)
+    space_settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0, lt=2**63)
+    limit_train: int | None = Field(None, ge=10)
+    max_hours: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    max_params: int | None = Field(None, ge=1)
+    max_memory_bytes: int | None = Field(8 * GIB, ge=1)
+    timeout: float | None = Field(None, gt=0)
+    max_attempts: int = Field(3, ge=1)
+    front_limit: int = Field(1000, ge=1)
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """``error,loss`` as one string, or a list of names."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings of a TOML file. Raises InvalidInput when it cannot be read or is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"cannot read the config file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the config file {path} is not valid TOML: {error}") from error
+
+
+def parse(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Check a user's settings. Raises InvalidInput or UnknownName with the first that is wrong."""
+    try:
+        config = ExperimentConfig.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise UnknownName("setting", key, ExperimentConfig.model_fields) from error
+        raise InvalidInput(f"{key.replace('_', '-')}: {first['msg']} (got {first['input']!r})") from error
+    if config.budget < config.population:
+        raise InvalidInput(
+            f"the budget ({config.budget}) is smaller than the population ({config.population}): "
+            "no generation of parents would ever be complete; raise --budget or lower --population"
+        )
+    return config
+
+
+def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings, NewDataset]:
+    """The settings and the data set's row of a new experiment.
+
+    Raises UnknownName or InvalidInput for whatever does not exist or does not fit.
+    """
+    if not name or not name.isprintable() or name != name.strip() or len(name) > 100:
+        raise InvalidInput(f"'{name}' cannot be an experiment's name: 1 to 100 printable characters")
+    plugin, preset = registry.space_settings(config.space)
+    space = registry.load_space(plugin, {**preset, **config.space_settings})
+    objectives.load(config.objectives)
+    selection.load(config.selector, config.population, len(config.objectives))
+    if config.evaluator not in registry.names("evaluator"):  # not loaded: it may need torch
+        raise UnknownName("evaluator", config.evaluator, registry.names("evaluator"))
+    overrides = {**config.recipe_settings, **({"epochs": config.epochs} if config.epochs else {})}
+    training = recipe.load(config.recipe, overrides)
+    info = datasets.describe(config.dataset, data_dir)
+    train, validation = split_counts(info.train_total, None)
+    settings = Settings(
+        name=name,
+        limit_train=config.limit_train,
+        space=plugin,
+        space_version=space.version,
+        space_settings=space.settings(),
+        recipe=training.to_json(),
+        objectives=config.objectives,
+        selector=config.selector,
+        evaluator=config.evaluator,
+        population=config.population,
+        budget=config.budget,
+        seed=config.seed,
+        max_hours=config.max_hours,
+        patience=config.patience,
+        max_params=config.max_params,
+        max_memory_bytes=config.max_memory_bytes,
+        timeout_s=config.timeout,
+        max_attempts=config.max_attempts,
+        front_limit=config.front_limit,
+        breeder_version=BREEDER_VERSION,
+    )
+    data = NewDataset(config.dataset, info.sample, train, validation, info.test, SPLIT_SEED, info.sha256)
+    return settings, data
+
+
+def initial_selector_state(settings: Settings) -> Mapping[str, Any]:
+    """The selector's state before any result."""
+    selector = selection.load(settings.selector, settings.population, len(settings.objectives))
+    return selector.initial_state()
+
+
+def require_same(found: Experiment, settings: Settings, data: NewDataset, given: set[str]) -> None:
+    """Check that an experiment which exists has the settings that a user gave explicitly.
+
+    ``given`` names the keys of the config that were given. Raises InvalidInput with the first that differs.
+    """
+    columns = {"timeout": "timeout_s", "epochs": "recipe", "recipe_settings": "recipe"}
+    for key in sorted(given):
+        if key == "dataset":
+            old, new = found.dataset.name, data.name
+        else:
+            column = columns.get(key, key)
+            old, new = getattr(found.settings, column), getattr(settings, column)
+        if old == new:
+            continue
+        option = f"--{key.replace('_', '-')}"
+        hint = "raise it with 'evolver extend'" if key == "budget" else "leave the option out"
+        raise InvalidInput(
+            f"experiment '{settings.name}' exists with another {option} ({_shown(old)}, not {_shown(new)}); "
+            f"{hint}, or choose another name"
+        )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(str(value[key]) for key in ("name", "epochs") if key in value) or "other settings"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

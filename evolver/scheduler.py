@@ -1,0 +1,391 @@
+"""The scheduler: breeds genomes and selects the population, against the database.
+
+``Search`` leads one experiment. Its step reads what ended, computes selection and births outside of
+any lock, and writes them in one short transaction that begins with the guard of its leadership.
+``Scheduler`` leads as many experiments as it can get, and stands by for the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from evolver import failpoints, objectives, registry, selection
+from evolver.breeding import BREEDER_VERSION, Birth, Limits, breed
+from evolver.errors import EvolverError, IllegalTransition, LeadershipLost, SpaceExhausted
+from evolver.search import MembershipChange, SearchState, ingest
+from evolver.selection.archive import Front
+from evolver.selection.base import Objectives, Population
+from evolver.store import experiments, leases, queue, steps
+from evolver.store.db import Database, DatabaseUnavailable
+from evolver.store.experiments import Experiment
+from evolver.store.queue import NewEvaluation
+from evolver.store.steps import Ended, Leadership, NewGenome
+
+log = logging.getLogger("evolver.scheduler")
+
+LEASE_S = 15.0
+"""How long a scheduler leads without a step; another one takes over after that."""
+MAX_INGEST = 256
+"""Results in one step, at most: it keeps the transaction short."""
+MAX_BIRTHS = 64
+"""Births in one step, at most."""
+DEPTH_PER_SLOT = 2
+MIN_DEPTH = 2
+"""How many pending evaluations are kept ready: for each slot that is alive, and at least."""
+POLL_S = (0.02, 1.0)
+"""The wait between steps when nothing happens grows from the first to the second, with jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A step, computed and not yet written. ``ended[i]`` gets the ingest number of ``first_no`` + i."""
+
+    state: SearchState
+    first_no: int
+    ended: Sequence[Ended]
+    changes: Sequence[MembershipChange]
+    births: Sequence[Birth[Any]]
+    finished: str | None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.ended or self.births or self.finished)
+
+    @property
+    def front_changed_at(self) -> int | None:
+        return max((change.at for change in self.changes if change.kind == "front"), default=None)
+
+
+class Search:
+    """One experiment, led by this process. Everything it keeps can be loaded again at any time."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        experiment: Experiment,
+        leadership: Leadership,
+        *,
+        lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        settings = experiment.settings
+        self.experiment = experiment
+        self.leadership = leadership
+        self.lease_s = lease_s
+        self._clock = clock
+        self._led_until = self._stepped_at = clock()
+        self.space = load_space(experiment)
+        self.objectives = [one.name for one in objectives.load(settings.objectives)]
+        self.selector = selection.load(settings.selector, settings.population, len(self.objectives))
+        self.limits = limits(experiment)
+        self.state = self._load(connection)
+
+    def _load(self, connection: Connection) -> SearchState:
+        found = self.experiment
+        population = Population.empty(self.selector.slots, len(self.objectives))
+        holders = steps.members(connection, found.id, "population", self.objectives)
+        for holder in holders:
+            assert holder.slot is not None
+            population = population.with_slot(holder.slot, holder.genome_id, _vector(holder.objectives))
+        front = Front.empty(len(self.objectives))
+        in_front = steps.members(connection, found.id, "front", self.objectives)
+        if in_front:
+            front = Front(tuple(m.genome_id for m in in_front), _vector([m.objectives for m in in_front]))
+        return SearchState(population, front, found.selector_state, found.ingested)
+
+    def step(self, database: Database) -> bool:
+        """Ingest, select, breed; returns whether there was anything to do.
+
+        Raises LeadershipLost when another scheduler leads now; this one is of no use then.
+        """
+        with database.read() as connection:
+            current = experiments.by_id(connection, self.experiment.id)
+            if current is None:
+                raise LeadershipLost(self.experiment.id)
+            if current.ingested != self.state.ingested:
+                raise LeadershipLost(self.experiment.id)
+            self.experiment = current
+            plan = self._plan(connection)
+        if plan.is_empty and self._clock() < self._led_until - self.lease_s / 2:
+            return False
+        failpoints.reach("scheduler.before_step")
+        begun = self._clock()
+        with database.write() as connection:
+            leadership = steps.advance(connection, self.leadership, self.lease_s)
+            self._write(connection, plan, active_s=min(begun - self._stepped_at, self.lease_s))
+            failpoints.reach("scheduler.before_commit")
+        failpoints.reach("scheduler.after_commit")
+        self.leadership, self.state = leadership, plan.state
+        self._led_until, self._stepped_at = begun + self.lease_s, begun
+        return not plan.is_empty
+
+    # --- compute ---
+
+    def _plan(self, connection: Connection) -> _Plan:
+        ended = steps.newly_ended(connection, self.experiment.id, self.objectives, MAX_INGEST)
+        state, changes = self.state, list[MembershipChange]()
+        for one in ended:
+            state, changed = ingest(
+                self.selector,
+                state,
+                genome_id=one.genome_id,
+                slot=one.slot,
+                objectives=one.objectives,
+                front_limit=self.experiment.settings.front_limit,
+            )
+            changes += changed
+        plan = _Plan(state, self.state.ingested + 1, ended, changes, (), None)
+        if self.experiment.state != "running":
+            return plan
+        depth = queue.depth(connection, self.experiment.id)
+        is_idle = depth.pending + depth.running == 0 and len(ended) < MAX_INGEST
+        finished = self._finished(plan, is_idle=is_idle)
+        births = [] if finished else self._breed(connection, plan.state, depth.pending - depth.waiting)
+        return _Plan(state, plan.first_no, ended, changes, births, finished)
+
+    def _finished(self, plan: _Plan, *, is_idle: bool) -> str | None:
+        """Why the search ends with this step, if it does."""
+        settings = self.experiment.settings
+        if self.experiment.born >= settings.budget and is_idle:
+            return "budget"
+        if settings.max_hours is not None and self.experiment.active_s >= settings.max_hours * 3600:
+            return "max-hours"
+        front_changed_at = plan.front_changed_at or self.experiment.front_changed_at
+        if settings.patience is not None and plan.state.ingested - front_changed_at >= settings.patience:
+            return "patience"
+        return None
+
+    def _breed(self, connection: Connection, state: SearchState, pending: int) -> list[Birth[Any]]:
+        wanted = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection)) - pending
+        number = min(wanted, MAX_BIRTHS, self.experiment.settings.budget - self.experiment.born)
+        births: list[Birth[Any]] = []
+        new: dict[str, int] = {}
+
+        def seen(phenotype: str) -> int | None:
+            return steps.first_birth(connection, self.experiment.id, phenotype) or new.get(phenotype)
+
+        def genome_of(genome_id: int) -> Any:
+            return self.space.from_json(steps.code_of(connection, genome_id))
+
+        for birth in range(self.experiment.born + 1, self.experiment.born + number + 1):
+            child = breed(
+                self.space,
+                self.experiment.dataset.sample,
+                self.selector,
+                state.population,
+                state.selector_state,
+                birth=birth,
+                seed=self.experiment.settings.seed,
+                genome_of=genome_of,
+                seen=seen,
+                limits=self.limits,
+            )
+            births.append(child)
+            new.setdefault(child.phenotype, birth)
+        return births
+
+    # --- write ---
+
+    def _write(self, connection: Connection, plan: _Plan, *, active_s: float) -> None:
+        found = self.experiment
+        steps.number_ended(
+            connection, {one.evaluation_id: plan.first_no + i for i, one in enumerate(plan.ended)}
+        )
+        failpoints.reach("scheduler.mid_step")
+        steps.change_memberships(connection, found.id, plan.changes)
+        steps.update_progress(
+            connection,
+            found.id,
+            born=len(plan.births),
+            ingested=len(plan.ended),
+            failed=sum(one.objectives is None for one in plan.ended),
+            front_changed_at=plan.front_changed_at,
+            selector_state=plan.state.selector_state,
+            active_s=active_s if found.state == "running" else 0.0,
+        )
+        self._write_births(connection, plan)
+        queue.inherit(connection, found.id)
+        if plan.finished:
+            try:
+                experiments.transition(connection, found, "finished", plan.finished)
+            except IllegalTransition:  # paused or stopped by someone since it was read
+                log.info("%s: not finished, its state was changed", found.settings.name)
+
+    def _write_births(self, connection: Connection, plan: _Plan) -> None:
+        found = self.experiment
+        ids: dict[int, int] = {}  # of births in this step
+        for child in plan.births:
+            twin = child.duplicate_of
+            twin_id = (
+                None if twin is None else ids.get(twin) or steps.genome_of_birth(connection, found.id, twin)
+            )
+            row = self._row(child, twin_id, plan.state.ingested)
+            ids[child.birth] = steps.insert_genomes(connection, found.id, [row])[0]
+            waits_for = None if twin_id is None else queue.search_evaluation(connection, twin_id)
+            queue.enqueue(
+                connection,
+                [
+                    NewEvaluation(
+                        found.id,
+                        ids[child.birth],
+                        "search",
+                        found.dataset.id,
+                        found.recipe_id,
+                        waits_for=waits_for,
+                    )
+                ],
+            )
+
+    def _row(self, child: Birth[Any], twin_id: int | None, ingested: int) -> NewGenome:
+        return NewGenome(
+            birth=child.birth,
+            code=self.space.to_json(child.genome),
+            phenotype=child.phenotype,
+            duplicate_of=twin_id,
+            operator=child.operator,
+            rng_seed=(self.experiment.settings.seed, child.birth),
+            tries=child.tries,
+            slot=child.slot,
+            born_after_ingest=ingested,
+            breeder_version=BREEDER_VERSION,
+            params=child.cost.params,
+            flops=child.cost.flops,
+            parents=child.parents,
+        )
+
+
+def _vector(values: Any) -> Objectives:
+    return np.asarray(values, dtype=np.float64)
+
+
+def load_space(experiment: Experiment) -> Any:
+    """The space of an experiment. Raises EvolverError when the plug-in here is of another version."""
+    settings = experiment.settings
+    space = registry.load_space(settings.space, settings.space_settings)
+    if space.version != settings.space_version:
+        raise EvolverError(
+            f"experiment '{settings.name}' was made with version {settings.space_version} of the space "
+            f"'{settings.space}', here is version {space.version}; use the evolver that made it"
+        )
+    return space
+
+
+def limits(experiment: Experiment) -> Limits:
+    """What a genome of this experiment may cost."""
+    settings = experiment.settings
+    return Limits(settings.max_params, settings.max_memory_bytes, int(settings.recipe.get("batch_size", 1)))
+
+
+class Scheduler:
+    """Leads experiments: those of ``names``, or all that are created or running.
+
+    Experiments that another scheduler leads are tried again, so any number may run side by side.
+    """
+
+    def __init__(self, database: Database, names: Sequence[str] = (), *, lease_s: float = LEASE_S) -> None:
+        self.database = database
+        self.names = tuple(names)
+        self.lease_s = lease_s
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._refused: set[int] = set()
+        self._led: dict[int, Search] = {}
+        self._reap_at = 0.0
+        self._look_at = 0.0
+
+    def step(self) -> bool:
+        """One step of every experiment that it leads; returns whether there was anything to do."""
+        if time.monotonic() >= self._reap_at:
+            self._reap_at = time.monotonic() + random.uniform(0.5, 1.5) * self.lease_s / 3
+            with self.database.write() as connection:
+                reaped = leases.reap(connection)
+            if reaped:
+                log.warning("took back %d evaluations whose workers were lost", reaped)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + random.uniform(0.5, 1.0)
+            self._look_for_work()
+        busy = False
+        for search in list(self._led.values()):
+            try:
+                busy = search.step(self.database) or busy
+            except LeadershipLost:
+                log.info("another scheduler leads %s now", search.experiment.settings.name)
+                del self._led[search.experiment.id]
+            except SpaceExhausted as error:
+                self._pause(search, str(error))
+        return busy
+
+    def _look_for_work(self) -> None:
+        with self.database.read() as connection:
+            found = experiments.every(connection, ("created", "running", "paused"))
+        wanted = {one.id: one for one in found if not self.names or one.settings.name in self.names}
+        for gone in self._led.keys() - wanted.keys():
+            self._resign(self._led.pop(gone))
+        for one in wanted.values():
+            if one.id not in self._led and one.id not in self._refused and one.state != "paused":
+                self._try_to_lead(one)
+
+    def _try_to_lead(self, found: Experiment) -> None:
+        with self.database.write() as connection:
+            leadership = steps.lead(connection, found.id, self.holder, self.lease_s)
+            if leadership is None:
+                return
+            if found.state == "created":
+                experiments.transition(connection, found, "running")
+        with self.database.read() as connection:
+            current = experiments.by_id(connection, found.id)
+            if current is None:
+                return
+            try:
+                self._led[found.id] = Search(connection, current, leadership, lease_s=self.lease_s)
+                log.info("leading %s", found.settings.name)
+                return
+            except EvolverError as error:
+                if self.names:
+                    raise
+                log.error("cannot lead %s: %s", found.settings.name, error)
+                self._refused.add(found.id)
+        with self.database.write() as connection:
+            steps.resign(connection, leadership)
+
+    def _pause(self, search: Search, reason: str) -> None:
+        """Stop breeding what cannot be bred, and say why, instead of trying for ever."""
+        log.error("pausing %s: %s", search.experiment.settings.name, reason)
+        with self.database.write() as connection:
+            experiments.transition(connection, search.experiment, "paused", reason)
+
+    def _resign(self, search: Search) -> None:
+        with self.database.write() as connection:
+            steps.resign(connection, search.leadership)
+
+    def close(self) -> None:
+        """Give up leadership, so that another scheduler can go on at once."""
+        for search in self._led.values():
+            try:
+                self._resign(search)
+            except DatabaseUnavailable as error:
+                log.warning("could not resign: %s", error)
+        self._led.clear()
+
+    def run(self, should_stop: Callable[[], bool], wait: Callable[[float], object] = time.sleep) -> None:
+        """Step until ``should_stop``; a database that is away is waited for."""
+        pause = POLL_S[0]
+        while not should_stop():
+            try:
+                busy = self.step()
+            except DatabaseUnavailable as error:
+                log.warning("%s; trying again", error)
+                self._led.clear()
+                busy, pause = False, POLL_S[1]
+            pause = POLL_S[0] if busy else min(POLL_S[1], pause * 1.5)
+            wait(random.uniform(0.5, 1.0) * pause)

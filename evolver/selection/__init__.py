@@ -1,0 +1,41 @@
+"""Selection: which genomes are kept, and which become parents.
+
+Everything here is pure: results come in one at a time, as arrays, and new values come out. Objectives
+are minimised. Two things are kept: the population, whose slots a selector fills and breeds from, and
+the front, which keeps the best of the whole search.
+
+base     the interface of a selector, and the population
+moead    MOEA/D, the paper's selector
+nsga2    NSGA-II
+archive  the front
+pareto   dominance, ranks, crowding, hypervolume
+slots    what all selectors do with slots
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from evolver.errors import InvalidInput, UnknownName
+from evolver.selection.base import Selector
+from evolver.selection.moead import MoeaD
+from evolver.selection.nsga2 import Nsga2
+
+MIN_SLOTS = 4
+
+SELECTORS: Mapping[str, Callable[[int, int], Selector]] = {MoeaD.name: MoeaD, Nsga2.name: Nsga2}
+"""The selectors' classes by name; each is called with the numbers of slots and of objectives."""
+
+
+def load(name: str, slots: int, objectives: int) -> Selector:
+    """The selector of this name for a population of ``slots`` and so many objectives.
+
+    Raises UnknownName, or InvalidInput for fewer than four slots or no objective.
+    """
+    if name not in SELECTORS:
+        raise UnknownName("selector", name, SELECTORS)
+    if slots < MIN_SLOTS:
+        raise InvalidInput(f"the population must have at least {MIN_SLOTS} slots, got {slots}")
+    if objectives < 1:
+        raise InvalidInput(f"selection needs at least 1 objective, got {objectives}")
+    return SELECTORS[name](slots, objectives)

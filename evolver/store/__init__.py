@@ -1,0 +1,13 @@
+"""The database: schema, connections, and the only SQL of the project.
+
+schema.py       tables, constraints and indexes, the same on SQLite and PostgreSQL.
+states.py       the states of experiments and evaluations, and the transitions between them.
+db.py           connections and transactions; ``migrate.py`` brings a database to this version's schema.
+leases.py       the lease protocol: who may work on an evaluation, and how it ends.
+experiments.py  experiments, data sets and recipes: create, change state, delete.
+steps.py        what the scheduler reads and writes.
+facts.py        what people read: status, fronts, genomes, lineage.
+
+Callers own the transaction (``Database.write``, ``Database.read``); no function here commits.
+Functions return frozen values, never rows that are tied to a connection.
+"""

@@ -1,0 +1,264 @@
+"""Connections and transactions.
+
+``Database.open`` refuses a database at another revision with a message that says what to do, and
+makes a SQLite file on first use. ``write`` and ``read`` are one transaction each. Failures of the
+server or the connection surface as ``DatabaseUnavailable``, which callers may retry.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy.pool import QueuePool
+
+from evolver.errors import DatabaseError
+from evolver.store.schema import REVISION
+
+DEFAULT_URL = "sqlite:///evolver.db"
+VARIABLE = "EVOLVER_DATABASE_URL"
+BUSY_TIMEOUT_S = 30.0
+"""How long a SQLite transaction waits for others, at most; see also BEGIN_RETRY_S."""
+BEGIN_RETRY_S = 60.0
+"""How long the begin of a SQLite transaction is retried before the caller sees DatabaseUnavailable."""
+LOCK_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 30
+IDLE_IN_TRANSACTION_TIMEOUT_S = 10
+"""On PostgreSQL: shorter than any lease, so that a frozen process cannot block its successor."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database could not be reached, or dropped the connection: trying again may help."""
+
+
+def resolve_url(url: str | None) -> URL:
+    """The URL to use: the argument, else the environment, else a file in this directory.
+
+    Raises DatabaseError when it is malformed or names another kind of database.
+    """
+    given = url or os.environ.get(VARIABLE) or DEFAULT_URL
+    try:
+        parsed = make_url(given)
+    except (exc.ArgumentError, ValueError):
+        raise DatabaseError(
+            f"malformed database URL '{_without_password(given)}'; "
+            "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise DatabaseError("a SQLite database must be a file that processes share: sqlite:///FILE.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise DatabaseError(f"database '{backend}' is not supported; use sqlite:///FILE.db or postgresql://…")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def display_url(url: URL) -> str:
+    """The URL for people: no driver, no password."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+class Database:
+    """One database: opens transactions. Cheap to open; hold one in each process."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+
+    @classmethod
+    def open(cls, url: str | None = None, *, create: bool = False) -> Database:
+        """Open a database at this version's revision.
+
+        With ``create``, a SQLite file that is not there yet is made and migrated. Raises DatabaseError
+        when the database is unreachable, missing, or at another revision.
+        """
+        database = cls(resolve_url(url))
+        try:
+            database._require_revision(create=create)
+        except BaseException:
+            database.dispose()
+            raise
+        return database
+
+    def _require_revision(self, *, create: bool) -> None:
+        if self.is_sqlite:
+            path = Path(self.url.database or "")
+            if not create and not path.exists():
+                raise DatabaseError(
+                    f"there is no database at {self}; 'evolver new' or 'evolver run' makes one"
+                )
+            if not path.resolve().parent.is_dir():
+                raise DatabaseError(f"the directory of the database {self} does not exist; make it first")
+        found = self.revision()
+        if found is None and self.is_sqlite and create:
+            from evolver.store import migrate  # alembic is loaded only where it is needed
+
+            migrate.upgrade(self)
+        elif found != REVISION:
+            raise DatabaseError(_wrong_revision(str(self), found))
+
+    def revision(self) -> str | None:
+        """The revision that the database is at, None when it has no schema."""
+        with self.read() as connection:
+            if not self.engine.dialect.has_table(connection, "alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One read-write transaction: committed at the end, rolled back on an exception."""
+        with self._connection(write=True) as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One read-only transaction, of one consistent state of the database."""
+        with self._connection(write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _connection(self, *, write: bool) -> Iterator[Connection]:
+        with self._translated():
+            connection = self._begin(write=write)
+        try:
+            with self._translated():
+                yield connection
+                connection.commit()
+        finally:
+            connection.close()
+
+    def _begin(self, *, write: bool) -> Connection:
+        """A connection inside a transaction. On SQLite, a busy database is waited for, with jitter."""
+        deadline = time.monotonic() + BEGIN_RETRY_S
+        while True:
+            connection = self.engine.connect()
+            try:
+                connection = connection.execution_options(evolver_write=write)
+                connection.begin()
+                if not self.is_sqlite:
+                    _set_timeouts(connection, write=write)
+            except exc.OperationalError as error:
+                connection.close()
+                if not (self.is_sqlite and _is_busy(error)) or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.01, 0.1))
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Failures of the server or the connection, as the one error that callers know."""
+        try:
+            yield
+        except exc.OperationalError as error:
+            raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
+        except exc.DatabaseError as error:
+            if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
+                raise DatabaseError(
+                    f"{self} is not a SQLite database; give the path of another file"
+                ) from error
+            if error.connection_invalidated:
+                raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
+            raise
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def __str__(self) -> str:
+        return display_url(self.url)
+
+
+def _wrong_revision(where: str, found: str | None) -> str:
+    if found is None:
+        return f"the database {where} has no schema yet; run: evolver db upgrade"
+    if found > REVISION:
+        return (
+            f"the database {where} is at revision {found}, newer than evolver's {REVISION}; upgrade evolver"
+        )
+    return (
+        f"the database {where} is at revision {found}, this evolver needs {REVISION}; run: evolver db upgrade"
+    )
+
+
+def _reason(error: exc.DBAPIError) -> str:
+    """The first line of the driver's message, without the connection string."""
+    lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+    return _without_password(lines[0]).strip()
+
+
+def _is_busy(error: exc.OperationalError) -> bool:
+    return "locked" in str(error.orig) or "busy" in str(error.orig)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    """SQLite in WAL mode; transactions begin as evolver says (the driver's own habit is switched off)."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=4,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("evolver_write", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    """PostgreSQL through psycopg 3: one connection a process, checked before use, kept alive."""
+    return create_engine(
+        url,
+        pool_size=1,
+        max_overflow=4,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 10,
+            "keepalives": 1,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "prepare_threshold": None,  # works behind poolers in transaction mode
+            "application_name": "evolver",
+        },
+    )
+
+
+def _set_timeouts(connection: Connection, *, write: bool) -> None:
+    """Bound how long this transaction can wait, run and idle; SET LOCAL, so that poolers may be between."""
+    if not write:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    else:
+        connection.exec_driver_sql(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
+            f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s';"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'"
+        )

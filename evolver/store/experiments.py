@@ -1,0 +1,280 @@
+"""Experiments, data sets and recipes: create, find, change state, delete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from evolver.errors import IllegalTransition, InvalidInput, UnknownName
+from evolver.evaluation import DatasetRef
+from evolver.space import Json, Sample
+from evolver.store.schema import dataset, experiment, recipe
+from evolver.store.states import EXPERIMENT_TRANSITIONS, ExperimentState
+from evolver.store.types import now
+
+
+@dataclass(frozen=True, slots=True)
+class NewDataset:
+    """A data set to register: ``sha256`` is None until somebody who holds the data has read them."""
+
+    name: str
+    sample: Sample
+    train: int
+    validation: int
+    test: int
+    split_seed: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What defines an experiment, fixed at its creation (``budget`` alone can be raised)."""
+
+    name: str
+    limit_train: int | None
+    space: str
+    space_version: int
+    space_settings: Mapping[str, Json]
+    recipe: Mapping[str, Json]
+    objectives: tuple[str, ...]
+    selector: str
+    evaluator: str
+    population: int
+    budget: int
+    seed: int
+    max_hours: float | None
+    patience: int | None
+    max_params: int | None
+    max_memory_bytes: int | None
+    timeout_s: float | None
+    max_attempts: int
+    front_limit: int
+    breeder_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment as it stands: its settings, state, and the counters that the scheduler keeps.
+
+    ``born`` genomes, ``ingested`` results of which ``failed`` are failures; ``front_changed_at`` is the
+    ingest number at which the front last changed, ``active_s`` how long schedulers have led it.
+    """
+
+    id: int
+    settings: Settings
+    dataset: DatasetRef
+    recipe_id: int
+    state: ExperimentState
+    state_reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    selector_state: Mapping[str, Json]
+    born: int
+    ingested: int
+    failed: int
+    front_changed_at: int
+    active_s: float
+
+
+def sha256_of(data: Json) -> str:
+    """The hash of a JSON value, equal for equal values."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def create(
+    connection: Connection, settings: Settings, data: NewDataset, selector_state: Mapping[str, Json]
+) -> Experiment:
+    """Add an experiment. Raises InvalidInput when its name is taken."""
+    columns = {
+        field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "recipe"
+    }
+    columns["objectives"] = list(settings.objectives)
+    try:
+        connection.execute(
+            insert(experiment).values(
+                **columns,
+                space_sha256=sha256_of(settings.space_settings),
+                dataset_id=_dataset_id(connection, data),
+                recipe_id=recipe_id(connection, settings.recipe),
+                selector_state=dict(selector_state),
+            )
+        )
+    except IntegrityError as error:
+        if "experiment" in str(error.orig) and "name" in str(error.orig):
+            raise InvalidInput(
+                f"an experiment '{settings.name}' exists already; choose another name"
+            ) from None
+        raise
+    return get(connection, settings.name)
+
+
+def _dataset_id(connection: Connection, data: NewDataset) -> int:
+    """The row of a data set, added when there is none: same name, split and (where known) contents."""
+    same = select(dataset.c.id).where(
+        dataset.c.name == data.name,
+        dataset.c.split_seed == data.split_seed,
+        dataset.c.train == data.train,
+        dataset.c.validation == data.validation,
+        dataset.c.test == data.test,
+    )
+    if data.sha256 is not None:
+        same = same.where(dataset.c.sha256 == data.sha256)
+    found = connection.execute(same.order_by(dataset.c.id)).scalar()
+    if found is not None:
+        return int(found)
+    row = insert(dataset).values(
+        name=data.name,
+        sample=data.sample.to_json(),
+        classes=data.sample.classes,
+        train=data.train,
+        validation=data.validation,
+        test=data.test,
+        split_seed=data.split_seed,
+        sha256=data.sha256,
+    )
+    return int(connection.execute(row.returning(dataset.c.id)).scalar_one())
+
+
+def recipe_id(connection: Connection, settings: Mapping[str, Json]) -> int:
+    """The row of a recipe, added when there is none with these settings."""
+    digest = sha256_of(settings)
+    find = select(recipe.c.id).where(recipe.c.sha256 == digest)
+    found = connection.execute(find).scalar()
+    if found is None:
+        try:
+            with connection.begin_nested():
+                connection.execute(
+                    insert(recipe).values(sha256=digest, name=settings["name"], settings=dict(settings))
+                )
+        except IntegrityError:  # another process has just added it
+            pass
+        found = connection.execute(find).scalar_one()
+    return int(found)
+
+
+def _query() -> Select[Any]:
+    return (
+        select(
+            experiment,
+            recipe.c.settings.label("recipe"),
+            dataset.c.name.label("dataset_name"),
+            dataset.c.sample,
+            dataset.c.train,
+            dataset.c.validation,
+            dataset.c.test,
+            dataset.c.split_seed,
+            dataset.c.sha256,
+        )
+        .join(recipe, recipe.c.id == experiment.c.recipe_id)
+        .join(dataset, dataset.c.id == experiment.c.dataset_id)
+    )
+
+
+def get(connection: Connection, name: str) -> Experiment:
+    """The experiment of this name. Raises UnknownName."""
+    row = connection.execute(_query().where(experiment.c.name == name)).first()
+    if row is None:
+        known = connection.execute(select(experiment.c.name)).scalars()
+        raise UnknownName("experiment", name, known)
+    return _experiment(row)
+
+
+def find(connection: Connection, name: str) -> Experiment | None:
+    """The experiment of this name, or None."""
+    row = connection.execute(_query().where(experiment.c.name == name)).first()
+    return None if row is None else _experiment(row)
+
+
+def by_id(connection: Connection, experiment_id: int) -> Experiment | None:
+    """The experiment of this id, or None when it was deleted."""
+    row = connection.execute(_query().where(experiment.c.id == experiment_id)).first()
+    return None if row is None else _experiment(row)
+
+
+def every(connection: Connection, states: Sequence[ExperimentState] = ()) -> list[Experiment]:
+    """All experiments, oldest first; with ``states``, only those in one of them."""
+    query = _query().order_by(experiment.c.id)
+    if states:
+        query = query.where(experiment.c.state.in_(list(states)))
+    return [_experiment(row) for row in connection.execute(query)]
+
+
+def _experiment(row: Row[Any]) -> Experiment:
+    own: dict[str, Any] = {"name": row.name, "recipe": row.recipe, "objectives": tuple(row.objectives)}
+    settings = Settings(
+        **own, **{field.name: getattr(row, field.name) for field in fields(Settings) if field.name not in own}
+    )
+    data = DatasetRef(
+        id=row.dataset_id,
+        name=row.dataset_name,
+        sample=Sample.from_json(row.sample),
+        train=row.train,
+        validation=row.validation,
+        test=row.test,
+        split_seed=row.split_seed,
+        sha256=row.sha256,
+    )
+    built: dict[str, Any] = {"settings": settings, "dataset": data}
+    return Experiment(
+        **built,
+        **{field.name: getattr(row, field.name) for field in fields(Experiment) if field.name not in built},
+    )
+
+
+def transition(
+    connection: Connection, found: Experiment, to: ExperimentState, reason: str | None = None
+) -> None:
+    """Bring an experiment into another state. Raises IllegalTransition where there is no such arrow."""
+    allowed = [state for state, targets in EXPERIMENT_TRANSITIONS.items() if to in targets]
+    ends = to in ("stopped", "finished")
+    changed = connection.execute(
+        update(experiment)
+        .where(experiment.c.id == found.id, experiment.c.state.in_(allowed))
+        .values(
+            state=to,
+            state_reason=reason,
+            started_at=case(
+                (experiment.c.started_at.is_(None), now()), else_=experiment.c.started_at
+            ) if to == "running" else experiment.c.started_at,
+            ended_at=now() if ends else None,
+        )
+    )  # fmt: skip
+    if changed.rowcount == 0:
+        raise IllegalTransition(
+            f"experiment '{found.settings.name}' is {found.state}; "
+            f"only {' or '.join(allowed)} can become {to}"
+        )
+
+
+def extend(connection: Connection, found: Experiment, budget: int) -> None:
+    """Raise the budget; a finished experiment goes on. Raises InvalidInput when it is not raised."""
+    raised = connection.execute(
+        update(experiment)
+        .where(experiment.c.id == found.id, experiment.c.budget < budget)
+        .values(budget=budget)
+    )
+    if raised.rowcount == 0:
+        raise InvalidInput(
+            f"experiment '{found.settings.name}' has a budget of {found.settings.budget}; "
+            f"give --budget a larger number than that (got {budget})"
+        )
+    if found.state == "finished":
+        transition(connection, found, "running", "extended")
+
+
+def remove(connection: Connection, found: Experiment) -> None:
+    """Delete an experiment with everything that belongs to it."""
+    connection.execute(delete(experiment).where(experiment.c.id == found.id))
+
+
+def count(connection: Connection) -> int:
+    """How many experiments there are."""
+    return int(connection.execute(select(func.count()).select_from(experiment)).scalar_one())

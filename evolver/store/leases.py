@@ -1,0 +1,580 @@
+"""The lease protocol: who may work on an evaluation, and how that ends.
+
+``claim`` leases one pending evaluation to a worker under a fresh token, until a time on the database's
+clock. Everything a worker writes afterwards goes through one guarded UPDATE (this id, running, this
+token); zero rows raise LeaseLost. ``reap`` takes back what expired. The transitions are those of
+``states.EVALUATION_TRANSITIONS``, one function each; no other module writes a state, a lease column or
+an attempt. ``enqueue.py`` holds the transitions that need no lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from evolver.errors import LeaseLost
+from evolver.evaluation import DatasetRef, Epoch, Resume, SavedCheckpoint, Task
+from evolver.space import Sample
+from evolver.store.schema import (
+    attempt,
+    checkpoint,
+    dataset,
+    epoch_metric,
+    evaluation,
+    experiment,
+    genome,
+    objective_value,
+    recipe,
+    worker,
+)
+from evolver.store.states import RETRIED_KINDS
+from evolver.store.types import now, now_plus
+
+LOG_TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker as it registers: ``slots`` is how many evaluations it runs at a time."""
+
+    host: str
+    pid: int
+    device: str
+    slots: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on an evaluation, while the database agrees that ``token`` holds it."""
+
+    evaluation_id: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A leased evaluation: ``attempt`` counts its tries from 1."""
+
+    lease: Lease
+    task: Task
+    experiment_id: int
+    experiment: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An experiment that may have work, and what a worker needs for it."""
+
+    experiment_id: int
+    experiment: str
+    evaluator: str
+    dataset: DatasetRef
+    limit_train: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The database's answer to a heartbeat.
+
+    ``held``: tokens whose leases were renewed. ``hand_back``: those of them whose experiment was
+    stopped. ``drain``: the worker shall claim no more.
+    """
+
+    held: frozenset[str]
+    hand_back: frozenset[str]
+    drain: bool
+
+
+# --- workers -----------------------------------------------------------------------------------------
+
+
+def register_worker(connection: Connection, info: WorkerInfo, *, lease_s: float = 60.0) -> int:
+    """Add a worker's row; returns its id."""
+    values = {
+        "host": info.host,
+        "pid": info.pid,
+        "device": info.device,
+        "slots": info.slots,
+        "versions": dict(info.versions),
+        "expires_at": now_plus(literal(lease_s)),
+    }
+    return int(connection.execute(insert(worker).values(values).returning(worker.c.id)).scalar_one())
+
+
+def worker_state(connection: Connection, worker_id: int, state: str, note: str | None = None) -> None:
+    """Record what a worker does now (``states.WORKER_STATES``), with a note for people."""
+    connection.execute(
+        update(worker).where(worker.c.id == worker_id).values(state=state, note=note, heartbeat_at=now())
+    )
+
+
+def heartbeat(connection: Connection, worker_id: int, leases: Sequence[Lease], lease_s: float) -> Heartbeat:
+    """Say that the worker lives, and renew its leases: those that it lost are missing in the answer."""
+    state = connection.execute(
+        update(worker)
+        .where(worker.c.id == worker_id)
+        .values(heartbeat_at=now(), expires_at=now_plus(literal(lease_s)))
+        .returning(worker.c.state)
+    ).scalar()
+    held: set[str] = set()
+    hand_back: set[str] = set()
+    if leases:
+        stopped = (
+            select(experiment.c.state).where(experiment.c.id == evaluation.c.experiment_id).scalar_subquery()
+        ) == "stopped"
+        renewed = connection.execute(
+            update(evaluation)
+            .where(
+                evaluation.c.id.in_([lease.evaluation_id for lease in leases]),
+                evaluation.c.token.in_([lease.token for lease in leases]),
+                evaluation.c.state == "running",
+            )
+            .values(lease_expires_at=now_plus(literal(lease_s)))
+            .returning(evaluation.c.token, and_(stopped, evaluation.c.purpose == "search"))
+        )
+        for token, is_stopped in renewed:
+            held.add(token)
+            if is_stopped:
+                hand_back.add(token)
+    return Heartbeat(frozenset(held), frozenset(hand_back), drain=state == "draining")
+
+
+# --- claiming ----------------------------------------------------------------------------------------
+
+_IS_OPEN = or_(experiment.c.state == "running", evaluation.c.purpose != "search")
+_IS_CLAIMABLE = and_(evaluation.c.state == "pending", evaluation.c.waits_for.is_(None))
+
+
+def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
+    """The experiments that may have work: running ones, and those with other than search work waiting.
+
+    With ``names``, only those. A search on one data set and its transfer to another are two offers.
+    """
+    waiting = (
+        select(evaluation.c.experiment_id, evaluation.c.dataset_id)
+        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
+        .where(_IS_CLAIMABLE, _IS_OPEN)
+        .distinct()
+    )
+    running = select(experiment.c.id, experiment.c.dataset_id).where(experiment.c.state == "running")
+    both = waiting.union(running).subquery()
+    query = (
+        select(
+            experiment.c.id.label("experiment_id"),
+            experiment.c.name.label("experiment"),
+            experiment.c.evaluator,
+            experiment.c.limit_train,
+            dataset,
+        )
+        .join(both, both.c.experiment_id == experiment.c.id)
+        .join(dataset, dataset.c.id == both.c.dataset_id)
+        .order_by(experiment.c.id, dataset.c.id)
+    )
+    if names:
+        query = query.where(experiment.c.name.in_(list(names)))
+    return [
+        Offer(row.experiment_id, row.experiment, row.evaluator, _dataset_ref(row, dataset.c), row.limit_train)
+        for row in connection.execute(query)
+    ]
+
+
+def register_dataset(connection: Connection, dataset_id: int, sha256: str) -> str:
+    """Store a data set's hash unless one is stored; returns the stored one."""
+    connection.execute(
+        update(dataset).where(dataset.c.id == dataset_id, dataset.c.sha256.is_(None)).values(sha256=sha256)
+    )
+    return str(connection.execute(select(dataset.c.sha256).where(dataset.c.id == dataset_id)).scalar_one())
+
+
+def claim(
+    connection: Connection,
+    worker_id: int,
+    *,
+    slot: int,
+    device: str,
+    device_name: str,
+    versions: Mapping[str, str],
+    lease_s: float,
+    offers: Sequence[Offer],
+    after: int | None = None,
+) -> Claim | None:
+    """Lease the best pending evaluation of these offers, or None when there is none.
+
+    Experiments take turns: the first one after the experiment ``after``, of which this worker claimed
+    last. Within one, higher priority first, then older. An evaluation whose last try on this worker
+    ended in a fault of the host is left to others.
+    """
+    chosen = _next_claimable(connection, worker_id, offers, after)
+    if chosen is None:
+        return None
+    token = secrets.token_hex(16)
+    claimed = connection.execute(
+        update(evaluation)
+        .where(evaluation.c.id == chosen, evaluation.c.state == "pending")
+        .values(
+            state="running",
+            worker_id=worker_id,
+            token=token,
+            lease_expires_at=now_plus(literal(lease_s)),
+            attempts=evaluation.c.attempts + 1,
+        )
+        .returning(evaluation.c.attempts)
+    ).scalar()
+    if claimed is None:
+        return None
+    host = select(worker.c.host).where(worker.c.id == worker_id).scalar_subquery()
+    connection.execute(
+        insert(attempt).values(
+            evaluation_id=chosen,
+            number=claimed,
+            worker_id=worker_id,
+            host=host,
+            slot=slot,
+            token=token,
+            device=device,
+            device_name=device_name,
+            versions=dict(versions),
+        )
+    )
+    return _claim_of(connection, Lease(chosen, token), int(claimed))
+
+
+def _next_claimable(
+    connection: Connection, worker_id: int, offers: Sequence[Offer], after: int | None
+) -> int | None:
+    """The id of the evaluation to claim; on PostgreSQL its row is locked, and locked rows are passed over."""
+    if not offers:
+        return None
+    served = or_(
+        *(
+            and_(
+                evaluation.c.experiment_id == offer.experiment_id, evaluation.c.dataset_id == offer.dataset.id
+            )
+            for offer in offers
+        )
+    )
+    faulted_here = exists().where(
+        attempt.c.evaluation_id == evaluation.c.id,
+        attempt.c.worker_id == worker_id,
+        attempt.c.outcome == "environment",
+    )
+    has_had_its_turn = case((evaluation.c.experiment_id <= (after or 0), 1), else_=0)
+    query = (
+        select(evaluation.c.id)
+        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
+        .where(_IS_CLAIMABLE, _IS_OPEN, served, ~faulted_here)
+        .order_by(has_had_its_turn, evaluation.c.experiment_id, evaluation.c.priority.desc(), evaluation.c.id)
+        .limit(1)
+        .with_for_update(of=evaluation, skip_locked=True)
+    )
+    return connection.execute(query).scalar()
+
+
+def _claim_of(connection: Connection, lease: Lease, number: int) -> Claim:
+    query = (
+        select(
+            evaluation.c.genome_id,
+            evaluation.c.purpose,
+            evaluation.c.rung,
+            evaluation.c.seed_no,
+            experiment.c.id.label("experiment_id"),
+            experiment.c.name.label("experiment"),
+            experiment.c.evaluator,
+            experiment.c.space,
+            experiment.c.space_settings,
+            experiment.c.limit_train,
+            experiment.c.objectives,
+            experiment.c.seed,
+            experiment.c.timeout_s,
+            genome.c.birth,
+            genome.c.code,
+            recipe.c.settings.label("recipe"),
+            dataset,
+        )
+        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
+        .join(genome, genome.c.id == evaluation.c.genome_id)
+        .join(recipe, recipe.c.id == evaluation.c.recipe_id)
+        .join(dataset, dataset.c.id == evaluation.c.dataset_id)
+        .where(evaluation.c.id == lease.evaluation_id)
+    )
+    row = connection.execute(query).one()
+    task = Task(
+        evaluation_id=lease.evaluation_id,
+        genome_id=row.genome_id,
+        token=lease.token,
+        purpose=row.purpose,
+        rung=row.rung,
+        evaluator=row.evaluator,
+        space=row.space,
+        space_settings=row.space_settings,
+        code=row.code,
+        dataset=_dataset_ref(row, dataset.c),
+        limit_train=row.limit_train,
+        recipe=row.recipe,
+        objectives=tuple(row.objectives),
+        seed=training_seed(row.seed, row.birth, row.seed_no),
+        timeout_s=row.timeout_s if row.purpose == "search" else None,
+        resume=_last_checkpoint(connection, lease.evaluation_id),
+    )
+    return Claim(lease, task, row.experiment_id, row.experiment, number)
+
+
+def training_seed(seed: int, birth: int, seed_no: int) -> int:
+    """The seed (32 bits) of one training, fixed by experiment, genome and repetition."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{birth}:{seed_no}".encode()).digest()[:4])
+
+
+def _dataset_ref(row: Any, columns: Any) -> DatasetRef:
+    values = row._mapping
+    return DatasetRef(
+        id=values[columns.id],
+        name=values[columns.name],
+        sample=Sample.from_json(values[columns.sample]),
+        train=values[columns.train],
+        validation=values[columns.validation],
+        test=values[columns.test],
+        split_seed=values[columns.split_seed],
+        sha256=values[columns.sha256],
+    )
+
+
+def _last_checkpoint(connection: Connection, evaluation_id: int) -> Resume | None:
+    row = connection.execute(
+        select(checkpoint.c.key, checkpoint.c.sha256, checkpoint.c.epoch)
+        .where(checkpoint.c.evaluation_id == evaluation_id, checkpoint.c.kind == "resume")
+        .order_by(checkpoint.c.id.desc())
+        .limit(1)
+    ).first()
+    return Resume(row.key, row.sha256, row.epoch) if row else None
+
+
+# --- while it runs -----------------------------------------------------------------------------------
+
+
+def _is_held(lease: Lease) -> ColumnElement[bool]:
+    """The guard: this evaluation runs under this token, now."""
+    return and_(
+        evaluation.c.id == lease.evaluation_id,
+        evaluation.c.state == "running",
+        evaluation.c.token == lease.token,
+    )
+
+
+def _require_held(connection: Connection, lease: Lease) -> None:
+    """Lock the evaluation under its token until the transaction ends. Raises LeaseLost."""
+    locked = connection.execute(update(evaluation).where(_is_held(lease)).values(token=lease.token))
+    if locked.rowcount == 0:
+        raise LeaseLost(lease.evaluation_id)
+
+
+def attempt_started(
+    connection: Connection, lease: Lease, *, dtype: str, resumed_from_epoch: int | None
+) -> None:
+    """Record how the attempt runs. Raises LeaseLost."""
+    _require_held(connection, lease)
+    connection.execute(
+        update(attempt)
+        .where(attempt.c.token == lease.token)
+        .values(dtype=dtype, resumed_from_epoch=resumed_from_epoch)
+    )
+
+
+def record_epoch(connection: Connection, lease: Lease, epoch: Epoch) -> None:
+    """Write the metrics of one epoch, over those of an earlier attempt. Raises LeaseLost."""
+    _require_held(connection, lease)
+    key = and_(epoch_metric.c.evaluation_id == lease.evaluation_id, epoch_metric.c.epoch == epoch.number)
+    connection.execute(delete(epoch_metric).where(key))
+    connection.execute(
+        insert(epoch_metric).values(
+            evaluation_id=lease.evaluation_id,
+            epoch=epoch.number,
+            train_loss=epoch.train_loss,
+            train_error=epoch.train_error,
+            validation_loss=epoch.validation_loss,
+            validation_error=epoch.validation_error,
+            lr=epoch.lr,
+            seconds=epoch.seconds,
+            extra=dict(epoch.extra) or None,
+        )
+    )
+
+
+def record_checkpoint(connection: Connection, lease: Lease, saved: SavedCheckpoint) -> None:
+    """Write that a checkpoint was saved. Raises LeaseLost."""
+    _require_held(connection, lease)
+    connection.execute(
+        insert(checkpoint).values(
+            evaluation_id=lease.evaluation_id,
+            attempt_token=lease.token,
+            epoch=saved.epoch,
+            kind=saved.kind,
+            key=saved.key,
+            sha256=saved.sha256,
+            bytes=saved.bytes,
+        )
+    )
+
+
+def old_checkpoints(connection: Connection, evaluation_id: int) -> list[str]:
+    """Keys that may be deleted: of a running evaluation all resume checkpoints but the last, else all."""
+    keys = list(
+        connection.execute(
+            select(checkpoint.c.key)
+            .where(checkpoint.c.evaluation_id == evaluation_id, checkpoint.c.kind == "resume")
+            .order_by(checkpoint.c.id)
+        ).scalars()
+    )
+    state = connection.execute(select(evaluation.c.state).where(evaluation.c.id == evaluation_id)).scalar()
+    return keys if state in ("done", "failed") else keys[:-1]
+
+
+def forget_checkpoints(connection: Connection, keys: Sequence[str]) -> None:
+    """Remove the rows of checkpoints whose files were deleted."""
+    if keys:
+        connection.execute(delete(checkpoint).where(checkpoint.c.key.in_(list(keys))))
+
+
+# --- how it ends -------------------------------------------------------------------------------------
+
+
+def complete(
+    connection: Connection, lease: Lease, values: Mapping[str, float], *, log_tail: str = ""
+) -> None:
+    """running → done, with the values of the objectives. Raises LeaseLost."""
+    _leave(connection, lease, state="done")
+    if values:
+        connection.execute(
+            insert(objective_value),
+            [
+                {"evaluation_id": lease.evaluation_id, "objective": name, "value": value}
+                for name, value in values.items()
+            ],
+        )
+    _end_attempt(connection, lease, outcome="done", log_tail=log_tail)
+
+
+def fail(connection: Connection, lease: Lease, kind: str, message: str, *, log_tail: str = "") -> None:
+    """running → failed; or → pending for a kind that need not happen again, while tries are left.
+
+    Raises LeaseLost.
+    """
+    if kind in RETRIED_KINDS:
+        _strike(connection, _is_held(lease), lease, kind, message)
+    else:
+        _leave(connection, lease, state="failed", failure_kind=kind, failure_message=message)
+    _end_attempt(connection, lease, outcome="failed", failure_kind=kind, message=message, log_tail=log_tail)
+
+
+def release(connection: Connection, lease: Lease, *, log_tail: str = "") -> None:
+    """running → pending: the worker hands the work back; this costs no try. Raises LeaseLost."""
+    _leave(connection, lease, state="pending")
+    _end_attempt(connection, lease, outcome="released", log_tail=log_tail)
+
+
+def environment_fault(connection: Connection, lease: Lease, message: str, *, log_tail: str = "") -> None:
+    """running → pending: this host cannot do it; another one may, at no cost of a try. Raises LeaseLost."""
+    _leave(connection, lease, state="pending")
+    _end_attempt(connection, lease, outcome="environment", message=message, log_tail=log_tail)
+
+
+def finished_under(connection: Connection, lease: Lease) -> bool:
+    """Whether the attempt of this token has ended: tells after a COMMIT whose outcome is unknown."""
+    ended = select(attempt.c.ended_at).where(attempt.c.token == lease.token)
+    return connection.execute(ended).scalar() is not None
+
+
+def reap(connection: Connection) -> int:
+    """Take back all leases that expired, by the database's clock; returns how many.
+
+    Each costs its evaluation a strike; at ``max_attempts`` strikes it fails as ``lost``.
+    """
+    message = "the worker was not heard of before its lease ran out"
+    expired = connection.execute(
+        select(evaluation.c.id, evaluation.c.token)
+        .where(evaluation.c.state == "running", evaluation.c.lease_expires_at < now())
+        .with_for_update(skip_locked=True)
+    ).all()
+    reaped = 0
+    for evaluation_id, token in expired:
+        lease = Lease(evaluation_id, token)
+        try:
+            _strike(
+                connection,
+                and_(_is_held(lease), evaluation.c.lease_expires_at < now()),
+                lease,
+                "lost",
+                message,
+            )
+        except LeaseLost:
+            continue
+        _end_attempt(connection, lease, outcome="lost", failure_kind="lost", message=message)
+        reaped += 1
+    return reaped
+
+
+def _leave(connection: Connection, lease: Lease, *, state: str, **values: Any) -> None:
+    """The one guarded UPDATE by which a worker ends its lease."""
+    if state != "pending":
+        values["ended_at"] = now()
+    left = connection.execute(
+        update(evaluation).where(_is_held(lease)).values(state=state, lease_expires_at=None, **values)
+    )
+    if left.rowcount == 0:
+        raise LeaseLost(lease.evaluation_id)
+
+
+def _strike(
+    connection: Connection, guard: ColumnElement[bool], lease: Lease, kind: str, message: str
+) -> None:
+    """running → pending, or → failed when this was the last try that ``max_attempts`` allows."""
+    max_attempts = (
+        select(experiment.c.max_attempts)
+        .where(experiment.c.id == evaluation.c.experiment_id)
+        .scalar_subquery()
+    )
+    is_last = evaluation.c.strikes + 1 >= max_attempts
+    struck = connection.execute(
+        update(evaluation)
+        .where(guard)
+        .values(
+            strikes=evaluation.c.strikes + 1,
+            lease_expires_at=None,
+            state=case((is_last, "failed"), else_="pending"),
+            failure_kind=case((is_last, kind), else_=None),
+            failure_message=case((is_last, message), else_=None),
+            ended_at=case((is_last, now()), else_=None),
+        )
+    )
+    if struck.rowcount == 0:
+        raise LeaseLost(lease.evaluation_id)
+
+
+def _end_attempt(
+    connection: Connection, lease: Lease, *, outcome: str, log_tail: str | None = None, **values: Any
+) -> None:
+    tail = None if log_tail is None else log_tail[-LOG_TAIL_BYTES:].replace("\x00", "")
+    connection.execute(
+        update(attempt)
+        .where(attempt.c.token == lease.token)
+        .values(outcome=outcome, ended_at=now(), log_tail=func.coalesce(tail, attempt.c.log_tail), **values)
+    )

@@ -1,0 +1,177 @@
+"""Evaluations enter the queue, and leave it without a lease.
+
+The counterpart of ``leases.py``: what the scheduler and the command line do to evaluations that no
+worker holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, func, insert, literal, select, update
+
+from evolver.store.schema import evaluation, experiment, objective_value
+from evolver.store.states import INFRASTRUCTURE_KINDS, Purpose
+from evolver.store.types import now
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvaluation:
+    """An evaluation to enqueue; ``waits_for`` is the evaluation of its twin, when it is a duplicate."""
+
+    experiment_id: int
+    genome_id: int
+    purpose: Purpose
+    dataset_id: int
+    recipe_id: int
+    seed_no: int = 0
+    rung: int = 0
+    priority: int = 0
+    init_from: int | None = None
+    waits_for: int | None = None
+
+
+def enqueue(connection: Connection, new: Sequence[NewEvaluation]) -> None:
+    """Add pending evaluations."""
+    if new:
+        rows = [{name: getattr(one, name) for name in NewEvaluation.__slots__} for one in new]
+        connection.execute(insert(evaluation), rows)
+
+
+def search_evaluation(connection: Connection, genome_id: int) -> int:
+    """The first search evaluation of a genome: the one that its duplicates wait for."""
+    query = select(evaluation.c.id).where(
+        evaluation.c.genome_id == genome_id, evaluation.c.purpose == "search"
+    )
+    return int(connection.execute(query.order_by(evaluation.c.seed_no).limit(1)).scalar_one())
+
+
+def inherit(connection: Connection, experiment_id: int) -> None:
+    """pending → done or failed: duplicates whose twin has ended take its result, untrained.
+
+    A twin that failed for a reason which says nothing about the genome is no twin: then the duplicate
+    is freed, to be evaluated itself.
+    """
+    twin = evaluation.alias("twin")
+    waiting = connection.execute(
+        select(evaluation.c.id, twin.c.id, twin.c.state, twin.c.failure_kind)
+        .join(twin, twin.c.id == evaluation.c.waits_for)
+        .where(evaluation.c.experiment_id == experiment_id, twin.c.state.in_(["done", "failed"]))
+        .order_by(evaluation.c.id)
+    ).all()
+    for evaluation_id, twin_id, state, kind in waiting:
+        if kind in INFRASTRUCTURE_KINDS:
+            values: Mapping[str, object] = {"waits_for": None}
+        else:
+            message = f"as its twin, evaluation {twin_id}" if kind else None
+            values = {"waits_for": None, "state": state, "failure_kind": kind, "failure_message": message,
+                      "ended_at": now()}  # fmt: skip
+        connection.execute(
+            update(evaluation)
+            .where(evaluation.c.id == evaluation_id, evaluation.c.state == "pending")
+            .values(**values)
+        )
+        if state == "done":
+            _copy_values(connection, twin_id, evaluation_id)
+
+
+def _copy_values(connection: Connection, twin_id: int, evaluation_id: int) -> None:
+    values = select(literal(evaluation_id), objective_value.c.objective, objective_value.c.value).where(
+        objective_value.c.evaluation_id == twin_id
+    )
+    connection.execute(insert(objective_value).from_select(["evaluation_id", "objective", "value"], values))
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failed search evaluation that nothing has replaced yet."""
+
+    evaluation_id: int
+    experiment_id: int
+    genome_id: int
+    kind: str
+
+
+def failed_search(
+    connection: Connection,
+    *,
+    genome_id: int | None = None,
+    experiment_id: int | None = None,
+    kind: str | None = None,
+) -> list[Failed]:
+    """Search evaluations that failed and were not retried since, of a genome, an experiment or a kind."""
+    newer = evaluation.alias("newer")
+    was_retried = (
+        select(newer.c.id)
+        .where(
+            newer.c.genome_id == evaluation.c.genome_id,
+            newer.c.purpose == "search",
+            newer.c.seed_no > evaluation.c.seed_no,
+        )
+        .exists()
+    )
+    query = select(
+        evaluation.c.id, evaluation.c.experiment_id, evaluation.c.genome_id, evaluation.c.failure_kind
+    ).where(evaluation.c.purpose == "search", evaluation.c.state == "failed", ~was_retried)
+    if genome_id is not None:
+        query = query.where(evaluation.c.genome_id == genome_id)
+    if experiment_id is not None:
+        query = query.where(evaluation.c.experiment_id == experiment_id)
+    if kind is not None:
+        query = query.where(evaluation.c.failure_kind == kind)
+    return [Failed(*row) for row in connection.execute(query.order_by(evaluation.c.id))]
+
+
+def retry(connection: Connection, failed: Failed) -> None:
+    """Enqueue another search evaluation of a failed one's genome, with the next training seed.
+
+    The failed one stays as history, with its ingest number; the budget is not touched.
+    """
+    columns = ["experiment_id", "genome_id", "purpose", "rung", "dataset_id", "recipe_id", "seed_no"]
+    again = select(*(evaluation.c[name] for name in columns[:-1]), evaluation.c.seed_no + 1).where(
+        evaluation.c.id == failed.evaluation_id
+    )
+    connection.execute(insert(evaluation).from_select(columns, again))
+    connection.execute(
+        update(experiment)
+        .where(experiment.c.id == failed.experiment_id)
+        .values(failed=experiment.c.failed - 1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many search evaluations are open: ``waiting`` of the pending ones wait for their twin."""
+
+    pending: int
+    waiting: int
+    running: int
+
+
+def depth(connection: Connection, experiment_id: int) -> Depth:
+    """Count the open search evaluations of an experiment; reads only those."""
+    rows = connection.execute(
+        select(evaluation.c.state, func.count(), func.count(evaluation.c.waits_for))
+        .where(
+            evaluation.c.experiment_id == experiment_id,
+            evaluation.c.purpose == "search",
+            evaluation.c.state.in_(["pending", "running"]),
+        )
+        .group_by(evaluation.c.state)
+    ).all()
+    found = {state: (number, waiting) for state, number, waiting in rows}
+    pending, waiting = found.get("pending", (0, 0))
+    return Depth(pending, waiting, found.get("running", (0, 0))[0])
+
+
+def other_open(connection: Connection, experiment_id: int) -> int:
+    """How many evaluations of an experiment are pending or running for any purpose but search."""
+    query = select(func.count()).where(
+        and_(
+            evaluation.c.experiment_id == experiment_id,
+            evaluation.c.purpose != "search",
+            evaluation.c.state.in_(["pending", "running"]),
+        )
+    )
+    return int(connection.execute(query).scalar_one())

@@ -1,0 +1,57 @@
+"""The states of experiments and evaluations, and the transitions between them.
+
+Experiment::
+
+    created ─► running ◄─► paused
+                 │ ▲ ▲        │
+                 │ │ └────────┼───────────┐ extend
+                 ▼ │ resume   ▼           │
+               stopped ◄──────┘        finished   (running ─► finished: budget, hours or patience)
+
+Evaluation::
+
+    pending ─► running ─► done
+         │        │   └──► failed
+         │        └─► pending   (handed back, lease expired, crash, fault of the host)
+         └─► done, failed       (a duplicate takes the result of its twin)
+
+What has ended stays as it is: ``evolver retry`` enqueues another evaluation of the genome.
+
+The CHECK constraints of ``schema.py`` list the same states.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+ExperimentState = Literal["created", "running", "paused", "stopped", "finished"]
+EvaluationState = Literal["pending", "running", "done", "failed"]
+Purpose = Literal["search", "retrain", "transfer", "repeat"]
+
+EXPERIMENT_STATES: Final = ("created", "running", "paused", "stopped", "finished")
+EXPERIMENT_TRANSITIONS: Final[dict[ExperimentState, frozenset[ExperimentState]]] = {
+    "created": frozenset({"running", "paused", "stopped"}),
+    "running": frozenset({"paused", "stopped", "finished"}),
+    "paused": frozenset({"running", "stopped"}),
+    "stopped": frozenset({"running"}),
+    "finished": frozenset({"running"}),
+}
+
+EVALUATION_STATES: Final = ("pending", "running", "done", "failed")
+EVALUATION_TRANSITIONS: Final[dict[EvaluationState, frozenset[EvaluationState]]] = {
+    "pending": frozenset({"running", "done", "failed"}),
+    "running": frozenset({"done", "failed", "pending"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+}
+
+PURPOSES: Final = ("search", "retrain", "transfer", "repeat")
+OPERATORS: Final = ("random", "seed", "crossover", "mutation", "crossover+mutation")
+WORKER_STATES: Final = ("active", "draining", "stopped", "faulted")
+
+ATTEMPT_OUTCOMES: Final = ("running", "done", "failed", "lost", "released", "environment")
+FAILURE_KINDS: Final = ("invalid", "diverged", "oom", "timeout", "crash", "lost", "error")
+RETRIED_KINDS: Final = frozenset({"crash", "lost"})
+"""Kinds that need not happen again: retried until ``max_attempts`` of them. The others end the evaluation."""
+INFRASTRUCTURE_KINDS: Final = RETRIED_KINDS
+"""Kinds that say nothing about the genome: a duplicate never inherits them."""

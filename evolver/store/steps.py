@@ -1,0 +1,403 @@
+"""What the scheduler reads and writes.
+
+Leadership is a lease of its own: ``advance`` guards every step's transaction by the token and the
+step's number, so that a scheduler which was frozen or replaced writes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, func, insert, literal, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from evolver.errors import LeadershipLost
+from evolver.search import Entry, Exit, MembershipChange
+from evolver.space import Json
+from evolver.store.schema import (
+    evaluation,
+    experiment,
+    genome,
+    leader,
+    membership,
+    objective_value,
+    parentage,
+    worker,
+)
+from evolver.store.types import now, now_plus
+
+# --- leadership --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """The right to write the next step of an experiment: step ``step_no`` + 1."""
+
+    experiment_id: int
+    token: str
+    step_no: int
+
+
+def lead(connection: Connection, experiment_id: int, holder: str, lease_s: float) -> Leadership | None:
+    """Become the leader of an experiment that has none, or whose leader's lease ran out; else None.
+
+    ``holder`` names one scheduler: it gets back at once what it led itself.
+    """
+    token = secrets.token_hex(16)
+    values = {"holder": holder, "token": token, "expires_at": now_plus(literal(lease_s))}
+    taken = connection.execute(
+        update(leader)
+        .where(
+            leader.c.experiment_id == experiment_id,
+            or_(leader.c.expires_at < now(), leader.c.holder == holder),
+        )
+        .values(values)
+        .returning(leader.c.step_no)
+    ).scalar()
+    if taken is not None:
+        return Leadership(experiment_id, token, int(taken))
+    if connection.execute(select(leader.c.token).where(leader.c.experiment_id == experiment_id)).scalar():
+        return None
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(leader).values(experiment_id=experiment_id, step_no=0, **values))
+    except IntegrityError:  # another scheduler was quicker, or the experiment is gone
+        return None
+    return Leadership(experiment_id, token, 0)
+
+
+def advance(connection: Connection, leadership: Leadership, lease_s: float) -> Leadership:
+    """Begin a step's transaction: the guard. Raises LeadershipLost, and then nothing may be written."""
+    advanced = connection.execute(
+        update(leader)
+        .where(
+            leader.c.experiment_id == leadership.experiment_id,
+            leader.c.token == leadership.token,
+            leader.c.step_no == leadership.step_no,
+        )
+        .values(step_no=leadership.step_no + 1, expires_at=now_plus(literal(lease_s)))
+    )
+    if advanced.rowcount == 0:
+        raise LeadershipLost(leadership.experiment_id)
+    return Leadership(leadership.experiment_id, leadership.token, leadership.step_no + 1)
+
+
+def resign(connection: Connection, leadership: Leadership) -> None:
+    """Give leadership up, so that the next scheduler need not wait for the lease to run out."""
+    connection.execute(
+        update(leader)
+        .where(leader.c.experiment_id == leadership.experiment_id, leader.c.token == leadership.token)
+        .values(expires_at=now())
+    )
+
+
+# --- reads -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A search evaluation that ended and has no ingest number yet; ``objectives`` is None for a failure."""
+
+    evaluation_id: int
+    genome_id: int
+    slot: int
+    objectives: tuple[float, ...] | None
+
+
+def newly_ended(
+    connection: Connection, experiment_id: int, objectives: Sequence[str], limit: int
+) -> list[Ended]:
+    """The search evaluations that ended since the last step, in the order in which they ended."""
+    query = (
+        select(evaluation.c.id, evaluation.c.genome_id, genome.c.slot, evaluation.c.state)
+        .join(genome, genome.c.id == evaluation.c.genome_id)
+        .where(
+            evaluation.c.experiment_id == experiment_id,
+            evaluation.c.purpose == "search",
+            evaluation.c.state.in_(["done", "failed"]),
+            evaluation.c.ingest_no.is_(None),
+        )
+        .order_by(evaluation.c.ended_at, evaluation.c.id)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    values = objective_values(connection, [row.id for row in rows if row.state == "done"], objectives)
+    return [Ended(row.id, row.genome_id, row.slot, values.get(row.id)) for row in rows]
+
+
+def objective_values(
+    connection: Connection, evaluation_ids: Sequence[int], objectives: Sequence[str]
+) -> dict[int, tuple[float, ...]]:
+    """The objective vectors of evaluations, in the order of ``objectives``."""
+    if not evaluation_ids:
+        return {}
+    query = select(
+        objective_value.c.evaluation_id, objective_value.c.objective, objective_value.c.value
+    ).where(
+        objective_value.c.evaluation_id.in_(list(evaluation_ids)),
+        objective_value.c.objective.in_(list(objectives)),
+    )
+    found: dict[int, dict[str, float]] = {}
+    for evaluation_id, objective, value in connection.execute(query):
+        found.setdefault(evaluation_id, {})[objective] = value
+    return {key: tuple(values[name] for name in objectives) for key, values in found.items()}
+
+
+def live_slots(connection: Connection) -> int:
+    """How many evaluations all live workers could run at a time."""
+    query = select(func.coalesce(func.sum(worker.c.slots), 0)).where(
+        worker.c.state == "active", worker.c.expires_at > now()
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A genome that is in the population (``slot``) or the front (None) now, with its objectives."""
+
+    genome_id: int
+    slot: int | None
+    objectives: tuple[float, ...]
+
+
+def members(connection: Connection, experiment_id: int, kind: str, objectives: Sequence[str]) -> list[Member]:
+    """The population's or the front's members now, in the order in which they entered."""
+    query = (
+        select(membership.c.genome_id, membership.c.slot, evaluation.c.id)
+        .join(evaluation, evaluation.c.genome_id == membership.c.genome_id)
+        .where(
+            membership.c.experiment_id == experiment_id,
+            membership.c.kind == kind,
+            membership.c.left_at.is_(None),
+            evaluation.c.purpose == "search",
+            evaluation.c.state == "done",
+        )
+        .order_by(membership.c.id)
+    )
+    rows = connection.execute(query).all()
+    values = objective_values(connection, [row[2] for row in rows], objectives)
+    return [Member(genome_id, slot, values[evaluation_id]) for genome_id, slot, evaluation_id in rows]
+
+
+def first_birth(connection: Connection, experiment_id: int, phenotype: str) -> int | None:
+    """The number of the first birth of this phenotype, or None when it is new."""
+    query = select(func.min(genome.c.birth)).where(
+        genome.c.experiment_id == experiment_id, genome.c.phenotype == phenotype
+    )
+    return connection.execute(query).scalar()
+
+
+def code_of(connection: Connection, genome_id: int) -> Json:
+    """A genome's code."""
+    return connection.execute(select(genome.c.code).where(genome.c.id == genome_id)).scalar_one()
+
+
+def genome_of_birth(connection: Connection, experiment_id: int, birth: int) -> int:
+    """The id of the genome with this birth number."""
+    query = select(genome.c.id).where(genome.c.experiment_id == experiment_id, genome.c.birth == birth)
+    return int(connection.execute(query).scalar_one())
+
+
+# --- writes, between advance() and the commit --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewGenome:
+    """A genome to insert, with the ids of its parents."""
+
+    birth: int
+    code: Json
+    phenotype: str
+    duplicate_of: int | None
+    operator: str
+    rng_seed: tuple[int, int]
+    tries: int
+    slot: int
+    born_after_ingest: int
+    breeder_version: int
+    params: int
+    flops: int
+    parents: tuple[int, ...]
+
+
+def number_ended(connection: Connection, numbers: Mapping[int, int]) -> None:
+    """Give ended evaluations (id → number) their ingest numbers."""
+    for evaluation_id, ingest_no in numbers.items():
+        connection.execute(
+            update(evaluation)
+            .where(evaluation.c.id == evaluation_id, evaluation.c.ingest_no.is_(None))
+            .values(ingest_no=ingest_no)
+        )
+
+
+def change_memberships(
+    connection: Connection, experiment_id: int, changes: Sequence[MembershipChange]
+) -> None:
+    """Write entries and exits, in their order: a slot is left before it is taken."""
+    for change in changes:
+        if isinstance(change, Entry):
+            connection.execute(
+                insert(membership).values(
+                    experiment_id=experiment_id,
+                    kind=change.kind,
+                    slot=change.slot,
+                    genome_id=change.genome_id,
+                    entered_at=change.at,
+                )
+            )
+        else:
+            in_slot = membership.c.slot.is_(None) if change.slot is None else membership.c.slot == change.slot
+            connection.execute(
+                update(membership)
+                .where(
+                    membership.c.experiment_id == experiment_id,
+                    membership.c.kind == change.kind,
+                    membership.c.genome_id == change.genome_id,
+                    membership.c.left_at.is_(None),
+                    in_slot,
+                )
+                .values(left_at=change.at, reason=change.reason)
+            )
+
+
+def insert_genomes(connection: Connection, experiment_id: int, new: Sequence[NewGenome]) -> list[int]:
+    """Insert genomes and their parentage; returns their ids, in order."""
+    if not new:
+        return []
+    rows = [
+        {
+            "experiment_id": experiment_id,
+            "rng_seed": list(one.rng_seed),
+            **{
+                name: getattr(one, name)
+                for name in NewGenome.__slots__
+                if name not in ("parents", "rng_seed")
+            },
+        }
+        for one in new
+    ]
+    inserted = connection.execute(insert(genome).returning(genome.c.id, sort_by_parameter_order=True), rows)
+    ids = [int(genome_id) for genome_id in inserted.scalars()]
+    parents = [
+        {"child_id": child, "position": position, "parent_id": parent}
+        for child, one in zip(ids, new, strict=True)
+        for position, parent in enumerate(one.parents)
+    ]
+    if parents:
+        connection.execute(insert(parentage), parents)
+    return ids
+
+
+def update_progress(
+    connection: Connection,
+    experiment_id: int,
+    *,
+    born: int,
+    ingested: int,
+    failed: int,
+    front_changed_at: int | None,
+    selector_state: Mapping[str, Json],
+    active_s: float,
+) -> None:
+    """Add to the counters of an experiment, and store what the selector knows.
+
+    ``born``, ``ingested``, ``failed`` and ``active_s`` are increments. The budget is checked by the
+    database itself (``born <= budget``).
+    """
+    connection.execute(
+        update(experiment)
+        .where(experiment.c.id == experiment_id)
+        .values(
+            born=experiment.c.born + born,
+            ingested=experiment.c.ingested + ingested,
+            failed=experiment.c.failed + failed,
+            active_s=experiment.c.active_s + active_s,
+            front_changed_at=case(
+                (literal(front_changed_at is not None), literal(front_changed_at or 0)),
+                else_=experiment.c.front_changed_at,
+            ),
+            selector_state=dict(selector_state),
+        )
+    )
+
+
+# --- history, for replay -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BornRow:
+    """A birth as it was recorded."""
+
+    id: int
+    birth: int
+    code: Json
+    phenotype: str
+    duplicate_of: int | None
+    operator: str
+    tries: int
+    slot: int
+    born_after_ingest: int
+    breeder_version: int
+    parents: tuple[int, ...]
+
+
+def births(connection: Connection, experiment_id: int) -> list[BornRow]:
+    """All births of an experiment, in order."""
+    parents: dict[int, list[int]] = {}
+    query = (
+        select(parentage.c.child_id, parentage.c.parent_id)
+        .join(genome, genome.c.id == parentage.c.child_id)
+        .where(genome.c.experiment_id == experiment_id)
+        .order_by(parentage.c.child_id, parentage.c.position)
+    )
+    for child, parent in connection.execute(query):
+        parents.setdefault(child, []).append(parent)
+    names = [name for name in BornRow.__slots__ if name != "parents"]
+    rows = connection.execute(
+        select(*(genome.c[name] for name in names))
+        .where(genome.c.experiment_id == experiment_id)
+        .order_by(genome.c.birth)
+    )
+    return [
+        BornRow(**{name: getattr(row, name) for name in names}, parents=tuple(parents.get(row.id, ())))
+        for row in rows
+    ]
+
+
+def results(connection: Connection, experiment_id: int, objectives: Sequence[str]) -> list[tuple[int, Ended]]:
+    """All numbered results of an experiment with their ingest numbers, in order."""
+    rows = connection.execute(
+        select(evaluation.c.ingest_no, evaluation.c.id, evaluation.c.genome_id, genome.c.slot)
+        .join(genome, genome.c.id == evaluation.c.genome_id)
+        .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
+        .order_by(evaluation.c.ingest_no)
+    ).all()
+    values: dict[int, dict[str, float]] = {}
+    query = (
+        select(objective_value.c.evaluation_id, objective_value.c.objective, objective_value.c.value)
+        .join(evaluation, evaluation.c.id == objective_value.c.evaluation_id)
+        .where(
+            evaluation.c.experiment_id == experiment_id,
+            evaluation.c.ingest_no.is_not(None),
+            or_(*(objective_value.c.objective == name for name in objectives)),
+        )
+    )
+    for evaluation_id, objective, value in connection.execute(query):
+        values.setdefault(evaluation_id, {})[objective] = value
+    vectors = {key: tuple(found[name] for name in objectives) for key, found in values.items()}
+    return [(row.ingest_no, Ended(row.id, row.genome_id, row.slot, vectors.get(row.id))) for row in rows]
+
+
+def all_memberships(connection: Connection, experiment_id: int) -> list[MembershipChange]:
+    """Every entry and exit of an experiment's population and front, in the order of entries."""
+    changes: list[MembershipChange] = []
+    rows = connection.execute(
+        select(membership).where(membership.c.experiment_id == experiment_id).order_by(membership.c.id)
+    )
+    for row in rows:
+        changes.append(Entry(row.kind, row.slot, row.genome_id, row.entered_at))
+        if row.left_at is not None:
+            changes.append(Exit(row.kind, row.slot, row.genome_id, row.left_at, row.reason))
+    return changes

@@ -1,0 +1,130 @@
+"""Experiments, results and workers for tests, named after the state that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolver import config, objectives
+from evolver.evaluation import Task
+from evolver.scheduler import Scheduler
+from evolver.store import experiments, leases
+from evolver.store.db import Database
+from evolver.store.experiments import Experiment
+from evolver.store.leases import Claim, WorkerInfo
+
+NO_VERSIONS: Mapping[str, str] = {}
+
+
+def created(database: Database, name: str = "search", **values: Any) -> Experiment:
+    """An experiment of ``tiny`` on digits with the surrogate evaluator, as ``evolver new`` makes it."""
+    given = {"space": "tiny", "evaluator": "surrogate", "population": 4, "budget": 12, "epochs": 2, **values}
+    settings, data = config.build(name, config.parse(given), Path())
+    with database.write() as connection:
+        return experiments.create(connection, settings, data, config.initial_selector_state(settings))
+
+
+def running(database: Database, name: str = "search", **values: Any) -> Experiment:
+    """An experiment that its scheduler has started, with the first genomes in the queue."""
+    created(database, name, **values)
+    scheduler = Scheduler(database, [name])
+    scheduler.step()
+    scheduler.close()
+    return current(database, name)
+
+
+def current(database: Database, name: str = "search") -> Experiment:
+    """The experiment as it stands now."""
+    with database.read() as connection:
+        return experiments.get(connection, name)
+
+
+def registered_worker(database: Database, *, slots: int = 1, host: str = "host") -> int:
+    """A worker that is alive."""
+    with database.write() as connection:
+        return leases.register_worker(connection, WorkerInfo(host, 1, "cpu", slots, NO_VERSIONS))
+
+
+def claimed(
+    database: Database, worker_id: int, *, lease_s: float = 60.0, after: int | None = None
+) -> Claim | None:
+    """The next evaluation, leased to this worker; None when there is nothing to do."""
+    with database.write() as connection:
+        return leases.claim(
+            connection,
+            worker_id,
+            slot=0,
+            device="cpu",
+            device_name="a processor",
+            versions=NO_VERSIONS,
+            lease_s=lease_s,
+            offers=leases.offers(connection),
+            after=after,
+        )
+
+
+def must_claim(database: Database, worker_id: int, *, lease_s: float = 60.0) -> Claim:
+    claim = claimed(database, worker_id, lease_s=lease_s)
+    assert claim is not None, "nothing to claim"
+    return claim
+
+
+def made_up_values(task: Task) -> dict[str, float]:
+    """Objective values that depend on the genome's code alone."""
+    rng = np.random.default_rng(sum(repr(task.code).encode()))
+    error, loss = rng.uniform(0.05, 0.6, 2)
+    measured = {
+        "validation_error": error,
+        "validation_loss": loss,
+        "params": rng.uniform(10, 99),
+        "flops": 1.0,
+    }
+    return objectives.derive(objectives.load(["error", "loss", "params", "flops"]), measured)
+
+
+def complete(database: Database, claim: Claim, values: Mapping[str, float] | None = None) -> None:
+    """The worker's result, written."""
+    with database.write() as connection:
+        leases.complete(connection, claim.lease, made_up_values(claim.task) if values is None else values)
+
+
+def fail(database: Database, claim: Claim, kind: str = "error", message: str = "no reason") -> None:
+    with database.write() as connection:
+        leases.fail(connection, claim.lease, kind, message)
+
+
+def finished(
+    database: Database,
+    name: str = "search",
+    *,
+    end: Callable[[Database, Claim], None] = complete,
+    **values: Any,
+) -> Experiment:
+    """A search that ran to its end in this process; ``end`` ends each evaluation, by default with success."""
+    created(database, name, **values)
+    run_to_the_end(database, name, end=end)
+    return current(database, name)
+
+
+def run_to_the_end(
+    database: Database,
+    name: str = "search",
+    *,
+    end: Callable[[Database, Claim], None] = complete,
+    worker_id: int | None = None,
+) -> None:
+    """Be scheduler and worker in turn, until the search ends."""
+    scheduler = Scheduler(database, [name])
+    worker_id = worker_id or registered_worker(database)
+    for _ in range(10_000):
+        scheduler.step()
+        if current(database, name).state == "finished":
+            scheduler.close()
+            return
+        claim = claimed(database, worker_id)
+        if claim is not None:
+            end(database, claim)
+    raise AssertionError("the search did not come to its end")

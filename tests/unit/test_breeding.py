@@ -1,0 +1,285 @@
+"""Breeding, on a small space of real vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from evolver import selection
+from evolver.breeding import MAX_TRIES, TRIES, Birth, Limits, breed
+from evolver.errors import SpaceExhausted
+from evolver.rng import birth_rng
+from evolver.selection import pareto
+from evolver.selection.base import Population
+from evolver.selection.moead import MoeaD
+from evolver.space import Cost, Sample
+
+Vector = tuple[float, ...]
+
+SAMPLE = Sample(channels=1, spatial=(8, 8), classes=10)
+UNLIMITED = Limits(max_params=None, max_memory_bytes=None, batch_size=64)
+
+
+@dataclass
+class VectorSpace:
+    """Vectors in the unit cube, with SBX and Gaussian mutation; a vector's params are 1,000 × its sum."""
+
+    dimensions: int = 5
+    mutation_probability: float = 0.5
+    name: str = "vector"
+    version: int = 1
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        return cls(**settings)
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        return {"dimensions": self.dimensions, "mutation_probability": self.mutation_probability}
+
+    def random(self, rng: Generator) -> Vector:
+        return tuple(rng.random(self.dimensions).tolist())
+
+    def crossover(self, first: Vector, second: Vector, rng: Generator) -> Vector:
+        u = rng.random(self.dimensions)
+        spread = np.where(u < 0.5, 2 * u, 1 / (2 * (1 - u))) ** (1 / 16)
+        a, b = np.array(first), np.array(second)
+        return tuple(np.clip(((1 + spread) * a + (1 - spread) * b) / 2, 0, 1).tolist())
+
+    def mutate(self, genome: Vector, rng: Generator) -> Vector:
+        hit = rng.random(self.dimensions) < 1 / self.dimensions
+        step = rng.normal(scale=0.1, size=self.dimensions)
+        return tuple(np.clip(np.array(genome) + hit * step, 0, 1).tolist())
+
+    def validate(self, genome: Vector) -> None:
+        return None
+
+    def phenotype(self, genome: Vector, sample: Sample) -> str:
+        return repr(genome)
+
+    def cost(self, genome: Vector, sample: Sample) -> Cost:
+        params = round(1_000 * sum(genome))
+        return Cost(params=params, flops=2 * params, activations=10)
+
+    def to_json(self, genome: Vector) -> list[float]:
+        return list(genome)
+
+    def from_json(self, code: Any) -> Vector:
+        return tuple(code)
+
+    def describe(self, genome: Vector, sample: Sample) -> list[str]:
+        return [repr(genome)]
+
+
+SPACE = VectorSpace()
+SELECTOR = MoeaD(slots=6, objectives=2)
+GENOMES = {i: SPACE.random(birth_rng(99, i)) for i in range(1, 7)}
+
+
+def unseen(phenotype: str) -> int | None:
+    return None
+
+
+def full_population(genome_ids: tuple[int, ...] = (1, 2, 3, 4, 5, 6)) -> Population:
+    return Population(genome_ids, np.ones((6, 2)))
+
+
+def breed_one(
+    population: Population,
+    birth: int = 1,
+    *,
+    space: VectorSpace = SPACE,
+    seed: int = 7,
+    seen: Callable[[str], int | None] = unseen,
+    limits: Limits = UNLIMITED,
+) -> Birth[Vector]:
+    return breed(
+        space,
+        SAMPLE,
+        SELECTOR,
+        population,
+        SELECTOR.initial_state(),
+        birth=birth,
+        seed=seed,
+        genome_of=GENOMES.__getitem__,
+        seen=seen,
+        limits=limits,
+    )
+
+
+class SeenUntil:
+    """Takes every phenotype for a duplicate of genome 42, except those from the n-th question on."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+        self.asked: list[str] = []
+
+    def __call__(self, phenotype: str) -> int | None:
+        self.asked.append(phenotype)
+        self.left -= 1
+        return None if self.left <= 0 else 42
+
+
+def test_generator_depends_on_seed_and_birth_alone() -> None:
+    draws = {(seed, birth): birth_rng(seed, birth).random() for seed in range(5) for birth in range(1, 6)}
+    assert len(set(draws.values())) == 25
+    assert draws[3, 4] == birth_rng(3, 4).random()
+
+
+@pytest.mark.parametrize("population", [Population.empty(6, 2), full_population()])
+def test_same_seed_same_child_other_seed_or_number_another(population: Population) -> None:
+    child = breed_one(population, 5)
+    assert breed_one(population, 5) == child
+    assert breed_one(population, 5, seed=8).genome != child.genome
+    assert breed_one(population, 11).genome != child.genome
+
+
+def test_slots_are_bred_for_in_turn() -> None:
+    births = [breed_one(full_population(), birth) for birth in range(1, 14)]
+    assert [child.slot for child in births] == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0]
+
+
+def test_births_are_random_until_the_population_is_full() -> None:
+    almost = Population((1, 2, 3, 4, 5, None), np.ones((6, 2)))
+    child = breed_one(almost)
+    assert (child.operator, child.parents, child.tries, child.duplicate_of) == ("random", (), 1, None)
+    assert child.phenotype == SPACE.phenotype(child.genome, SAMPLE)
+    assert child.cost == SPACE.cost(child.genome, SAMPLE)
+
+
+def test_children_of_a_full_population_have_two_parents() -> None:
+    births = [breed_one(full_population(), birth) for birth in range(1, 101)]
+    assert {child.operator for child in births} == {"crossover", "crossover+mutation"}
+    for child in births:
+        near = SELECTOR.neighbourhoods[child.slot]
+        assert set(child.parents) == {full_population().genome_ids[slot] for slot in near}
+
+
+@pytest.mark.parametrize(("probability", "operator"), [(0.0, "crossover"), (1.0, "crossover+mutation")])
+def test_mutation_probability(probability: float, operator: str) -> None:
+    space = VectorSpace(mutation_probability=probability)
+    births = [breed_one(full_population(), birth, space=space) for birth in range(1, 20)]
+    assert {child.operator for child in births} == {operator}
+
+
+def test_one_parent_on_both_sides_is_mutated_only() -> None:
+    child = breed_one(full_population((3,) * 6), space=VectorSpace(mutation_probability=0.0))
+    assert (child.operator, child.parents) == ("mutation", (3,))
+    assert child.genome != GENOMES[3]
+
+
+def test_a_duplicate_is_bred_again() -> None:
+    child = breed_one(full_population(), seen=SeenUntil(4))
+    assert child.tries == 4
+    assert child.duplicate_of is None
+    assert len(child.parents) == 2
+
+
+def test_after_twenty_duplicates_a_random_genome_comes() -> None:
+    child = breed_one(full_population(), seen=SeenUntil(TRIES + 3))
+    assert (child.operator, child.parents, child.tries) == ("random", (), TRIES + 3)
+    assert child.duplicate_of is None
+
+
+@pytest.mark.parametrize(
+    ("population", "tries"), [(full_population(), 2 * TRIES), (Population.empty(6, 2), TRIES)]
+)
+def test_the_last_duplicate_is_kept(population: Population, tries: int) -> None:
+    seen = SeenUntil(10_000)
+    child = breed_one(population, seen=seen)
+    assert (child.operator, child.tries, child.duplicate_of) == ("random", tries, 42)
+    assert len(seen.asked) == tries
+    assert child.phenotype == seen.asked[-1]
+
+
+def test_genomes_beyond_the_limits_are_refused_like_duplicates() -> None:
+    limits = Limits(max_params=2_000, max_memory_bytes=None, batch_size=64)
+    births = [breed_one(Population.empty(6, 2), birth, limits=limits) for birth in range(1, 30)]
+    assert max(child.cost.params for child in births) <= 2_000
+    assert max(child.tries for child in births) > 1
+    assert {child.duplicate_of for child in births} == {None}
+
+
+def test_the_kept_duplicate_counts_the_tries_after_it() -> None:
+    limits = Limits(max_params=2_000, max_memory_bytes=None, batch_size=64)
+    births = [
+        breed_one(Population.empty(6, 2), birth, limits=limits, seen=SeenUntil(10_000))
+        for birth in range(1, 9)
+    ]
+    assert {child.tries for child in births} == {TRIES}
+    assert {child.duplicate_of for child in births} == {42}
+
+
+def test_goes_on_beyond_the_usual_tries_when_nothing_was_within_the_limits() -> None:
+    limits = Limits(max_params=1_000, max_memory_bytes=None, batch_size=64)
+    births = [breed_one(full_population(), birth, limits=limits) for birth in range(1, 9)]
+    assert max(child.tries for child in births) > 2 * TRIES
+    assert max(child.cost.params for child in births) <= 1_000
+
+
+def test_limits_that_nothing_meets_exhaust_the_space() -> None:
+    limits = Limits(max_params=-1, max_memory_bytes=5_000, batch_size=64)
+    with pytest.raises(SpaceExhausted, match=rf"max_params -1 .* 5000 .* {MAX_TRIES} tries"):
+        breed_one(full_population(), limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("max_params", "max_memory_bytes", "admitted"),
+    [(None, None, True), (100, None, True), (99, None, False), (None, 3_760, True), (None, 3_759, False)],
+)
+def test_limits(max_params: int | None, max_memory_bytes: int | None, admitted: bool) -> None:
+    cost = Cost(params=100, flops=0, activations=64)
+    limits = Limits(max_params, max_memory_bytes, batch_size=10)
+    assert limits.memory_bytes(cost) == 100 * 4 * 3 + 64 * 10 * 4 == 3_760
+    assert limits.admits(cost) == admitted
+
+
+def zdt1(x: Vector) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """ZDT1 (Zitzler, Deb and Thiele 2000): minimise both; the best points have x[1:] = 0."""
+    g = 1 + 9 * sum(x[1:]) / (len(x) - 1)
+    return np.array([x[0], g * (1 - np.sqrt(x[0] / g))])
+
+
+def searched_hypervolume(selector_name: str, seed: int, budget: int) -> float:
+    """The hypervolume of all that a search over ZDT1 found; every result comes in at once."""
+    selector = selection.load(selector_name, slots=20, objectives=2)
+    population, state = Population.empty(20, 2), selector.initial_state()
+    genomes: dict[int, Vector] = {}
+    phenotypes: dict[str, int] = {}
+    found = []
+    for number in range(1, budget + 1):
+        child = breed(
+            SPACE,
+            SAMPLE,
+            selector,
+            population,
+            state,
+            birth=number,
+            seed=seed,
+            genome_of=genomes.__getitem__,
+            seen=phenotypes.get,
+            limits=UNLIMITED,
+        )
+        genomes[number] = child.genome
+        phenotypes[child.phenotype] = number
+        found.append(zdt1(child.genome))
+        result = selector.insert(population, state, number, found[-1], child.slot)
+        population, state = result.population, result.state
+    return pareto.hypervolume(np.array(found), np.array([1.1, 1.1]))
+
+
+@pytest.mark.parametrize("selector_name", selection.SELECTORS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_search_beats_random_search(selector_name: str, seed: int) -> None:
+    budget = 1_000
+    random_finds = np.array([zdt1(SPACE.random(birth_rng(seed, birth))) for birth in range(1, budget + 1)])
+    by_chance = pareto.hypervolume(random_finds, np.array([1.1, 1.1]))
+    assert searched_hypervolume(selector_name, seed, budget) > by_chance + 0.3

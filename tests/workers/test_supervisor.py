@@ -1,0 +1,441 @@
+"""A whole worker, with real training processes, against SQLite."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import Connection, update
+
+from evolver.errors import UnknownName
+from evolver.store import experiments, leases, schema
+from evolver.store.db import Database, DatabaseUnavailable
+from tests.workers.searches import install_misbehaving, rows, set_timeout, start_search
+from workers import slots
+from workers.main import run_worker, worker_command
+from workers.options import WorkerOptions
+from workers.supervisor import WorkerEvent
+
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A migrated file, and the plug-in ``misbehaving`` installed for the processes that the test starts."""
+    install_misbehaving(tmp_path / "plugins")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'plugins'}{os.pathsep}{Path.cwd()}")
+    opened = Database.open(f"sqlite:///{tmp_path / 'evolver.db'}", create=True)
+    yield opened
+    opened.dispose()
+
+
+def options(database: Database, **changes: object) -> WorkerOptions:
+    """A worker that leaves as soon as there is nothing to do."""
+    given: dict[str, object] = {
+        "db_url": str(database),
+        "device": "cpu",
+        "idle_timeout_s": 0.3,
+        "data_dir": Path("data"),
+        **changes,
+    }
+    return WorkerOptions(**given)  # type: ignore[arg-type]
+
+
+def start_worker(database: Database, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "workers", "--db", str(database), "--device", "cpu", *arguments]
+    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.02)
+
+
+def has_curve(database: Database) -> Callable[[], object]:
+    return lambda: rows(database, schema.epoch_metric)
+
+
+def test_records_results_curves_and_attempts(database: Database) -> None:
+    start_search(database, [{"do": "finish"}, {"do": "finish"}])
+    events: list[WorkerEvent] = []
+    assert run_worker(options(database), events.append) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done", "done"]
+    values = {(one.evaluation_id, one.objective): one.value for one in rows(database, schema.objective_value)}
+    assert (values[1, "error"], values[2, "loss"]) == (0.25, 0.5)
+    assert len(rows(database, schema.epoch_metric)) == 2
+    first, second = rows(database, schema.attempt)
+    assert (first.outcome, first.dtype, first.device, first.slot) == ("done", "fp32", "cpu", 0)
+    assert "about to finish" in second.log_tail
+    (worker,) = rows(database, schema.worker)
+    assert (worker.state, worker.slots) == ("stopped", 1)
+    assert [event.what for event in events] == ["claimed", "done"] * 2
+
+
+def test_the_supervisor_does_not_load_torch(database: Database) -> None:
+    start_search(database, [{"do": "finish"}])
+    script = (
+        "import sys; from pathlib import Path; from workers.main import run_worker, WorkerOptions; "
+        f"run_worker(WorkerOptions(db_url={str(database)!r}, device='cpu', idle_timeout_s=0.2)); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    assert rows(database, schema.evaluation)[0].state == "done"
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "message"),
+    [
+        ("diverge", "diverged", "the loss is nan in epoch 3"),
+        ("oom", "oom", "too large for cpu"),
+        ("memory", "oom", "MemoryError"),
+        ("invalid", "invalid", "tampered with"),
+        ("raise", "error", "KeyError: 'surprise"),
+        ("nan", "error", "objective 'loss' is nan"),
+        ("segfault", "crash", "the training process was killed by SIGSEGV"),
+        ("exit", "crash", "the training process exited with status 3"),
+    ],
+)
+def test_a_failing_genome_costs_one_evaluation(
+    database: Database, action: str, kind: str, message: str
+) -> None:
+    start_search(database, [{"do": action}, {"do": "finish"}])
+    assert run_worker(options(database)) == 0
+    failed, done = rows(database, schema.evaluation)
+    assert (failed.state, failed.failure_kind, done.state) == ("failed", kind, "done")
+    assert message in failed.failure_message
+    tries = [one for one in rows(database, schema.attempt) if one.evaluation_id == failed.id]
+    assert len(tries) == (2 if kind == "crash" else 1)
+    assert all(f"about to {action}" in one.log_tail for one in tries)
+
+
+def test_an_evaluation_that_takes_too_long_is_ended(database: Database) -> None:
+    start_search(database, [{"do": "hang"}, {"do": "finish"}])
+    set_timeout(database, 0.5)
+    assert run_worker(options(database)) == 0
+    failed, done = rows(database, schema.evaluation)
+    assert (failed.failure_kind, done.state) == ("timeout", "done")
+    assert failed.failure_message == "the evaluation took longer than 0.5 s"
+
+
+@pytest.mark.parametrize("action", ["fault", "import", "disk"])
+def test_three_faults_of_the_host_and_it_claims_no_more(database: Database, action: str) -> None:
+    start_search(database, [{"do": action}] * 4)
+    assert run_worker(options(database)) == 4
+    assert [one.state for one in rows(database, schema.evaluation)] == ["pending"] * 4
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["environment"] * 3
+    (worker,) = rows(database, schema.worker)
+    assert worker.state == "faulted"
+    assert worker.note.startswith("3 faults of this host in a row; the last: ")
+
+
+def test_a_success_between_faults_shows_that_the_host_works(database: Database) -> None:
+    start_search(database, [{"do": action} for action in ("fault", "fault", "finish", "fault")])
+    assert run_worker(options(database)) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == [
+        "pending",
+        "pending",
+        "done",
+        "pending",
+    ]
+
+
+def test_leaves_after_so_many_evaluations(database: Database) -> None:
+    start_search(database, [{"do": "finish"}] * 3)
+    assert run_worker(options(database, max_evaluations=2, slots=2, idle_timeout_s=None)) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done", "done", "pending"]
+
+
+def test_slots_work_side_by_side(database: Database) -> None:
+    start_search(database, [{"do": "finish"}] * 4)
+    assert run_worker(options(database, slots=2)) == 0
+    assert {one.slot for one in rows(database, schema.attempt)} == {0, 1}
+    assert {one.state for one in rows(database, schema.evaluation)} == {"done"}
+
+
+def test_serves_only_what_it_is_told_to(database: Database) -> None:
+    start_search(database, [{"do": "finish"}], name="wanted")
+    start_search(database, [{"do": "finish"}], name="other")
+    assert run_worker(options(database, experiments=("wanted",))) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done", "pending"]
+    with pytest.raises(UnknownName, match="unknown experiment 'wnated'; did you mean wanted"):
+        run_worker(options(database, experiments=("wnated",)))
+
+
+def test_skips_what_it_has_no_data_for_and_says_so(database: Database, tmp_path: Path) -> None:
+    start_search(database, [{"do": "finish"}], name="lacking")
+    assert run_worker(options(database, data_dir=tmp_path / "missing")) == 0
+    assert rows(database, schema.attempt) == []
+    (worker,) = rows(database, schema.worker)
+    assert (worker.state, worker.note) == ("stopped", None)
+
+
+def test_other_data_than_the_experiment_has_are_refused(database: Database) -> None:
+    start_search(database, [{"do": "finish"}])
+    with database.write() as conn:
+        leases.register_dataset(conn, 1, "cd" * 32)
+    assert run_worker(options(database)) == 0
+    assert rows(database, schema.attempt) == []
+
+
+def test_the_row_of_a_waiting_worker_says_what_it_lacks(database: Database, tmp_path: Path) -> None:
+    start_search(database, [{"do": "finish"}], name="lacking")
+    worker = start_worker(database, "--data-dir", str(tmp_path / "missing"))
+    wait_for(lambda: any(one.note for one in rows(database, schema.worker)))
+    assert rows(database, schema.worker)[0].note == "lacking: the data are missing; give --data-dir"
+    worker.send_signal(signal.SIGTERM)
+    _, errors = worker.communicate(timeout=WAIT_S)
+    assert worker.returncode == 0
+    assert errors.count("skipping experiment 'lacking'") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_hands_the_work_back(database: Database, number: signal.Signals) -> None:
+    start_search(database, [{"do": "hang"}])
+    worker = start_worker(database)
+    wait_for(has_curve(database))
+    worker.send_signal(number)
+    worker.communicate(timeout=WAIT_S)
+    assert worker.returncode == 0
+    assert rows(database, schema.evaluation)[0].state == "pending"
+    assert rows(database, schema.attempt)[0].outcome == "released"
+    assert rows(database, schema.worker)[0].state == "stopped"
+
+
+def test_a_second_signal_does_not_wait_for_the_training(database: Database) -> None:
+    start_search(database, [{"do": "ignore"}])
+    worker = start_worker(database)
+    wait_for(has_curve(database))
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=10)
+    assert worker.returncode == 0
+    assert rows(database, schema.attempt)[0].outcome == "released"
+
+
+def test_who_does_not_stop_in_time_is_killed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "STOP_S", 0.5)
+    start_search(database, [{"do": "ignore"}])
+
+    def terminate() -> None:
+        wait_for(has_curve(database))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with in_background(terminate):
+        assert run_worker(options(database)) == 0
+    assert rows(database, schema.attempt)[0].outcome == "released"
+
+
+def test_work_of_a_stopped_experiment_is_handed_back(database: Database) -> None:
+    start_search(database, [{"do": "hang"}])
+
+    def stop() -> None:
+        wait_for(has_curve(database))
+        with database.write() as conn:
+            experiments.transition(conn, experiments.get(conn, "search"), "stopped")
+
+    with in_background(stop):
+        assert run_worker(options(database, lease_s=1.0)) == 0
+    assert rows(database, schema.attempt)[0].outcome == "released"
+
+
+def test_drains_when_asked(database: Database) -> None:
+    start_search(database, [{"do": "slow"}, {"do": "finish"}])
+
+    def drain() -> None:
+        wait_for(has_curve(database))
+        with database.write() as conn:
+            leases.worker_state(conn, 1, "draining")
+
+    with in_background(drain):
+        assert run_worker(options(database, lease_s=1.0, idle_timeout_s=None)) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done", "pending"]
+
+
+def test_a_result_of_a_lost_lease_is_dropped(database: Database) -> None:
+    start_search(database, [{"do": "hang"}])
+    events: list[WorkerEvent] = []
+
+    def take_away() -> None:
+        wait_for(has_curve(database))
+        with database.write() as conn:
+            conn.execute(update(schema.evaluation).values(token="of another worker"))
+
+    with in_background(take_away):
+        assert run_worker(options(database, lease_s=1.0), events.append) == 0
+    assert [event.what for event in events] == ["claimed", "dropped"]
+    assert rows(database, schema.evaluation)[0].state == "running"
+
+
+def test_a_frozen_worker_drops_its_work_and_goes_on(database: Database) -> None:
+    start_search(database, [{"do": "hang once"}])
+    frozen = start_worker(database, "--lease", "1", "--idle-timeout", "1")
+    wait_for(has_curve(database))
+    frozen.send_signal(signal.SIGSTOP)
+    assert run_worker(options(database, max_evaluations=1, idle_timeout_s=None, lease_s=1.0)) == 0
+    start_search(database, [{"do": "finish"}], name="later")
+    frozen.send_signal(signal.SIGCONT)
+    frozen.communicate(timeout=WAIT_S)
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done", "done"]
+    assert [(one.worker_id, one.outcome) for one in rows(database, schema.attempt)] == [
+        (1, "lost"),
+        (2, "done"),
+        (1, "done"),
+    ]
+
+
+def test_training_outlives_an_outage_of_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}])
+    complete, failures = leases.complete, iter([True, True, False])
+
+    def unreachable_twice(*arguments: object, **named: object) -> None:
+        if next(failures):
+            raise DatabaseUnavailable("the server is away")
+        complete(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(leases, "complete", unreachable_twice)
+    assert run_worker(options(database)) == 0
+    assert rows(database, schema.evaluation)[0].state == "done"
+    assert len(rows(database, schema.attempt)) == 1
+
+
+def test_an_end_that_was_committed_is_not_written_twice(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}])
+    complete, write, ends = leases.complete, Database.write, []
+
+    def completing(*arguments: object, **named: object) -> None:
+        complete(*arguments, **named)  # type: ignore[arg-type]
+        ends.append("written")
+
+    @contextmanager
+    def severed_after_the_end(opened: Database) -> Iterator[Connection]:
+        with write(opened) as conn:
+            yield conn
+        if ends == ["written"]:
+            ends.append("severed")
+            raise DatabaseUnavailable("the connection was lost")
+
+    monkeypatch.setattr(leases, "complete", completing)
+    monkeypatch.setattr(Database, "write", severed_after_the_end)
+    events: list[WorkerEvent] = []
+    assert run_worker(options(database), events.append) == 0
+    assert ends == ["written", "severed"]
+    assert [event.what for event in events] == ["claimed", "done"]
+
+
+def test_values_that_the_database_refuses_are_a_failure(database: Database) -> None:
+    start_search(database, [{"do": "odd"}, {"do": "finish"}])
+    assert run_worker(options(database)) == 0
+    failed, done = rows(database, schema.evaluation)
+    assert (failed.state, failed.failure_kind, done.state) == ("failed", "error", "done")
+    assert failed.failure_message == "the database refuses the results: IntegrityError"
+
+
+def test_resume_checkpoints_go_when_the_evaluation_has_ended(database: Database, tmp_path: Path) -> None:
+    start_search(database, [{"do": "checkpoint"}])
+    assert run_worker(options(database)) == 0
+    assert rows(database, schema.checkpoint) == []
+    assert (tmp_path / "evolver.checkpoints").is_dir()
+    assert list((tmp_path / "evolver.checkpoints").rglob("*.safetensors")) == []
+
+
+def test_training_processes_end_with_a_killed_supervisor(database: Database) -> None:
+    start_search(database, [{"do": "hang"}])
+    worker = start_worker(database)
+    wait_for(has_curve(database))
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    assert len(children) == 1
+    worker.kill()
+    worker.communicate()
+    wait_for(lambda: not is_alive(int(children[0])))
+
+
+@pytest.mark.parametrize("place", ["worker.after_claim", "worker.before_complete", "worker.after_complete"])
+def test_a_worker_killed_at_any_place_loses_nothing(database: Database, place: str) -> None:
+    start_search(database, [{"do": "finish"}])
+    killed = start_worker(database, "--lease", "1", EVOLVER_FAILPOINTS=f"{place}=kill")
+    killed.communicate(timeout=WAIT_S)
+    assert killed.returncode == -signal.SIGKILL
+    wait_s = 0.2 if place == "worker.after_complete" else WAIT_S
+    assert run_worker(options(database, max_evaluations=1, idle_timeout_s=wait_s, lease_s=1.0)) == 0
+    assert rows(database, schema.evaluation)[0].state == "done"
+    assert [one.outcome for one in rows(database, schema.attempt)].count("done") == 1
+
+
+@pytest.mark.parametrize("place", ["child.after_start", "child.before_outcome"])
+def test_a_killed_training_process_costs_one_try(database: Database, place: str) -> None:
+    start_search(database, [{"do": "finish"}])
+    worker = start_worker(database, "--idle-timeout", "0.3", EVOLVER_FAILPOINTS=f"{place}=kill")
+    worker.communicate(timeout=WAIT_S)
+    assert worker.returncode == 0
+    (evaluation,) = rows(database, schema.evaluation)
+    assert evaluation.failure_kind == "crash"
+    assert evaluation.failure_message.startswith("the training process was killed by SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--device", "cuda:99"], 2, "cuda:99 is not here"),
+        (["--device", "gpu"], 2, "unknown device 'gpu'"),
+        (["--db", "mysql://host/db"], 3, "database 'mysql' is not supported"),
+        (["--slots", "0"], 2, "0 is not in the range x>=1"),
+    ],
+)
+def test_bad_options_end_with_one_line(
+    arguments: list[str], status: int, message: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(worker_command, ["--db", f"sqlite:///{tmp_path}/none.db", *arguments])
+    assert result.exit_code == status
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_help_shows_examples() -> None:
+    result = CliRunner().invoke(worker_command, ["--help"])
+    assert "evolver worker --device all --slots 2" in result.output
+
+
+class in_background:
+    """Runs an action in a thread while the block runs; its failure is the block's."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._thread = threading.Thread(target=self._run, args=[action])
+        self._error: BaseException | None = None
+
+    def _run(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits for its parent to notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,113 @@
+"""What a supervisor is made of, without processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from evolver.evaluation import DatasetRef
+from evolver.store.leases import Offer
+from tests.workers.searches import SAMPLE
+from workers import main, readiness
+from workers.loop import Backoff, SignalWatch
+from workers.options import WorkerOptions, checkpoint_base
+from workers.process import Death
+from workers.readiness import Readiness
+
+
+def offer(experiment: str, dataset_id: int = 1) -> Offer:
+    return Offer(1, experiment, "train", DatasetRef(dataset_id, "digits", SAMPLE, 8, 2, 2, 1, None), None)
+
+
+def test_an_experiment_is_served_after_its_check() -> None:
+    ready, new = Readiness(), offer("a")
+    assert (ready.servable([new]), ready.to_check([new], []), ready.complaint([new])) == ([], new, None)
+    assert ready.to_check([new], under_way=[new]) is None
+    ready.conclude(new, None)
+    assert (ready.servable([new]), ready.to_check([new], [])) == ([new], None)
+
+
+def test_experiments_on_the_same_data_share_a_check() -> None:
+    ready = Readiness()
+    ready.conclude(offer("a"), None)
+    assert ready.servable([offer("b"), offer("c", dataset_id=2)]) == [offer("b")]
+
+
+def test_what_is_missing_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready, lacking = Readiness(), offer("a")
+    ready.conclude(lacking, "no data")
+    assert ready.to_check([lacking], []) is None
+    assert ready.complaint([lacking]) == "a: no data"
+    assert ready.complaint([lacking, offer("b", dataset_id=2)]) is None
+    monkeypatch.setattr(readiness, "RECHECK_S", 0.0)
+    assert ready.to_check([lacking], []) == lacking
+    ready.conclude(lacking, "no data")
+    assert caplog.text.count("skipping experiment 'a': no data") == 1
+
+
+def test_a_fault_of_the_host_puts_the_check_in_doubt() -> None:
+    ready = Readiness()
+    ready.conclude(offer("a"), None)
+    ready.doubt("train", 1)
+    assert ready.servable([offer("a")]) == []
+
+
+def test_pauses_grow_to_a_bound_and_begin_again() -> None:
+    backoff = Backoff(1.0, 4.0)
+    delays = [backoff.delay() for _ in range(4)]
+    assert all(top / 2 <= delay <= top for delay, top in zip(delays, (1.0, 2.0, 4.0, 4.0), strict=True))
+    backoff.reset()
+    assert backoff.delay() <= 1.0
+
+
+def test_a_signal_interrupts_the_wait_and_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with SignalWatch() as watch:
+        os.kill(os.getpid(), signal.SIGTERM)
+        began = time.monotonic()
+        watch.wait(10.0, [], [])
+        assert watch.stops == 1
+        assert time.monotonic() - began < 5.0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("returncode", "text"),
+    [
+        (-11, "the training process was killed by SIGSEGV"),
+        (-9, "the training process was killed by SIGKILL, perhaps by the system for want of memory"),
+        (-64, "the training process was killed by SIGRTMAX"),
+        (1, "the training process exited with status 1"),
+        (None, "the training process closed its connection"),
+    ],
+)
+def test_a_death_has_a_name(returncode: int | None, text: str) -> None:
+    assert str(Death(returncode)) == text
+
+
+def test_checkpoints_lie_beside_the_database() -> None:
+    options = WorkerOptions()
+    assert checkpoint_base(options, make_url("sqlite:////srv/search.db")) == "/srv/search.checkpoints"
+    beside_us = str(Path.cwd() / "evolver-checkpoints")
+    assert checkpoint_base(options, make_url("postgresql+psycopg://host/db")) == beside_us
+    chosen = WorkerOptions(checkpoint_url="file:///mnt/checkpoints")
+    assert checkpoint_base(chosen, make_url("sqlite:///x.db")) == "file:///mnt/checkpoints"
+
+
+def test_each_device_has_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "_cores", lambda: 9)
+    slots = main.make_slots(("cuda:0", "cuda:1"), WorkerOptions(slots=2), "/checkpoints")
+    assert [(slot.number, slot.device) for slot in slots] == [
+        (0, "cuda:0"),
+        (1, "cuda:0"),
+        (2, "cuda:1"),
+        (3, "cuda:1"),
+    ]
+    assert slots[0]._surroundings.cpu_threads == 2

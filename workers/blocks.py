@@ -1,0 +1,85 @@
+"""The parts of a decoded network as torch modules, for series (N, C, L) and images (N, C, H, W).
+
+One function or class for each part of a ``evolver.genome.plan.NetworkPlan``; ``workers.decoder`` puts
+them together. The parameters are left as torch initialises them: the decoder does that at the end.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
+
+_CONV = {1: nn.Conv1d, 2: nn.Conv2d}
+_BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+_PAD = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d}
+_POOL = {
+    ("max", 1): nn.MaxPool1d,
+    ("max", 2): nn.MaxPool2d,
+    ("avg", 1): nn.AvgPool1d,
+    ("avg", 2): nn.AvgPool2d,
+}
+
+
+def conv(plan: ConvPlan) -> nn.Sequential:
+    """Convolution without bias that keeps the size, batch norm, ReLU.
+
+    An even kernel needs one more zero after the values than before them, which convolution cannot
+    pad by itself (``padding="same"`` warns, and copies as well).
+    """
+    dims, kernel = len(plan.spatial), plan.kernel
+    even = kernel % 2 == 0
+    padding = [_PAD[dims]((kernel // 2 - 1, kernel // 2) * dims)] if even else []  # type: ignore[arg-type]
+    layer = _CONV[dims](
+        plan.in_channels, plan.out_channels, kernel, padding=0 if even else kernel // 2, bias=False
+    )
+    return nn.Sequential(*padding, layer, _BATCH_NORM[dims](plan.out_channels), nn.ReLU(inplace=True))
+
+
+def pool(plan: PoolPlan) -> nn.Module:
+    """Non-overlapping maximum or average; what does not fill a window at the end is left out."""
+    module: nn.Module = _POOL[plan.kind, len(plan.spatial)](plan.kernel)
+    return module
+
+
+class Skip(nn.Module):
+    """Brings a block's input to the size of its output.
+
+    Takes every ``stride``-th value along each spatial axis; 1×1 convolution without bias, batch norm.
+    """
+
+    def __init__(self, plan: SkipPlan) -> None:
+        super().__init__()
+        dims = len(plan.spatial)
+        self.conv = _CONV[dims](plan.in_channels, plan.out_channels, 1, bias=False)
+        self.batch_norm = _BATCH_NORM[dims](plan.out_channels)
+        # An odd size, halved by pooling, is rounded down; every second value of it would be one more.
+        window = [slice(0, plan.stride * size, plan.stride) for size in plan.spatial]
+        self.window: tuple[slice, ...] = (slice(None), slice(None), *window)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.batch_norm(self.conv(x[self.window]))
+        return y
+
+
+class Block(nn.Module):
+    """A residual block: F(x) + skip(x). ``skip`` is the identity where sizes and channels stay."""
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(conv(layer) if isinstance(layer, ConvPlan) else pool(layer) for layer in plan.layers)
+        )
+        self.skip = nn.Identity() if plan.skip is None else Skip(plan.skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x) + self.skip(x)
+        return y
+
+
+def linear(plan: LinearPlan) -> nn.Sequential:
+    """Linear layer; a hidden one goes on with batch norm and ReLU."""
+    layer = nn.Linear(plan.in_features, plan.out_features)
+    if not plan.batch_norm:
+        return nn.Sequential(layer)
+    return nn.Sequential(layer, nn.BatchNorm1d(plan.out_features), nn.ReLU(inplace=True))

@@ -1,0 +1,137 @@
+"""Starting a worker: from Python with ``run_worker``, from a shell with ``worker_command``.
+
+Nothing here imports torch: only the training processes do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from evolver.errors import EvolverError
+from evolver.store import experiments
+from evolver.store.db import DEFAULT_URL, VARIABLE, Database
+from evolver.store.leases import WorkerInfo
+from workers import devices
+from workers.options import WorkerOptions, checkpoint_base
+from workers.process import Surroundings
+from workers.slots import Slot
+from workers.supervisor import Supervisor, WorkerEvent
+
+RECORDED_PACKAGES = ("evolver", "torch", "torchvision", "numpy")
+"""Whose versions stand in the record of each attempt."""
+
+
+def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] | None = None) -> int:
+    """Be a worker until there is a reason to leave; returns the exit status (see ``Supervisor.run``).
+
+    Runs in the main thread, and handles SIGTERM and SIGINT until it returns. Raises InvalidInput for
+    a device that is not here or an experiment that is not in the database, DatabaseError for a database
+    that cannot be used.
+    """
+    found = devices.parse_devices(options.device)
+    database = Database.open(options.db_url)
+    try:
+        with database.read() as conn:
+            for name in options.experiments:
+                experiments.get(conn, name)
+        slots = make_slots(found, options, checkpoint_base(options, database.url))
+        info = WorkerInfo(socket.gethostname(), os.getpid(), ",".join(found), len(slots), versions())
+        return Supervisor(database, slots, info, options, on_event).run()
+    finally:
+        database.dispose()
+
+
+def make_slots(found: tuple[str, ...], options: WorkerOptions, checkpoint_url: str) -> list[Slot]:
+    """``options.slots`` slots for each device; all together share the CPU's cores."""
+    bound = [device for device in found for _ in range(options.slots)]
+    surroundings = Surroundings(
+        data_dir=options.data_dir.resolve(),
+        download=options.download,
+        checkpoint_url=checkpoint_url,
+        cpu_threads=max(1, _cores() // len(bound)),
+    )
+    return [Slot(n, device, devices.device_name(device), surroundings) for n, device in enumerate(bound)]
+
+
+def versions() -> dict[str, str]:
+    """The versions that an evaluation here depends on, of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cores() -> int:
+    """The cores that this process may use, which a container or a batch system may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@click.command("worker", context_settings={"show_default": True})
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--db",
+    "db_url",
+    metavar="URL",
+    envvar=VARIABLE,
+    help=f"Database. [default: {DEFAULT_URL}]",
+)
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda:N, mps, or all.")
+@click.option(
+    "--slots", default=1, type=click.IntRange(min=1), help="Evaluations at a time, for each device."
+)
+@click.option("--max-evaluations", metavar="N", type=click.IntRange(min=1), help="Leave after N evaluations.")
+@click.option(
+    "--idle-timeout",
+    "idle_timeout_s",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Leave after S seconds without work.",
+)
+@click.option("--data-dir", default="data", type=click.Path(path_type=Path), help="Where the data sets are.")
+@click.option("--download", is_flag=True, help="Download data sets that are missing.")
+@click.option(
+    "--checkpoint-url",
+    metavar="URL",
+    help="Directory of checkpoints. [default: beside the SQLite file, else evolver-checkpoints]",
+)
+@click.option(
+    "--lease",
+    "lease_s",
+    default=60.0,
+    metavar="S",
+    type=click.FloatRange(min=1),
+    help="Seconds after which a silent worker's work goes to another.",
+)
+def worker_command(names: tuple[str, ...], **options: object) -> None:
+    """Train genomes: claim, train, report, until stopped.
+
+    Serves the experiments of these NAMEs, or all. Ctrl-C hands the work back and leaves; a second
+    Ctrl-C leaves at once.
+
+    \b
+    Examples:
+      evolver worker                            one genome at a time, on the best device here
+      evolver worker --device all --slots 2     two at a time on each GPU
+      evolver worker cifar --idle-timeout 600   for one experiment, leaving after ten idle minutes
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        status = run_worker(WorkerOptions(experiments=names, **options))  # type: ignore[arg-type]
+    except EvolverError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = error.exit_code
+    sys.exit(status)

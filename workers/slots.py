@@ -1,0 +1,209 @@
+"""A slot: one device's place for one evaluation at a time, and the training process that does it.
+
+A slot watches its process and decides what its messages, its death or its silence mean for the
+evaluation. It never touches the database: what is to be written is left in its ``work``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from evolver.evaluation import Epoch, SavedCheckpoint
+from evolver.store import leases
+from evolver.store.leases import Offer
+from workers import protocol
+from workers.process import Death, Surroundings, TrainingProcess
+from workers.work import Ending, Work
+
+READY_S = 300.0
+"""A training process that has not begun by then hangs at loading: a fault of the host."""
+STOP_S = 30.0
+"""How long saving a checkpoint may take once a stop was asked for."""
+HARMLESS_KINDS = frozenset({"diverged", "invalid"})
+"""After other failures the process is replaced: its memory or its device may be in a bad state."""
+
+log = logging.getLogger("evolver.worker")
+
+
+class Slot:
+    """One place for one evaluation, or one check of the data."""
+
+    def __init__(self, number: int, device: str, device_name: str, surroundings: Surroundings) -> None:
+        self.number = number
+        self.device = device
+        self.device_name = device_name
+        self.process: TrainingProcess | None = None
+        self.work: Work | None = None
+        self.checking: Offer | None = None
+        self.verdict: protocol.Checked | None = None
+        """The answer to a check, until the supervisor has taken it."""
+        self._surroundings = surroundings
+
+    @property
+    def is_free(self) -> bool:
+        return self.work is None and self.checking is None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the training process works on an evaluation."""
+        return self.work is not None and self.work.ending is None
+
+    def next_deadline(self) -> float:
+        """When ``attend`` has something to do, even if the process is silent."""
+        return min(self.work.deadline, self.work.stop_by) if self.work and self.is_running else math.inf
+
+    def check(self, offer: Offer) -> None:
+        """Ask the process whether the plug-in and the data of an experiment are here."""
+        self.checking, self.verdict = offer, None
+        try:
+            self._ready_process().send(
+                protocol.Check(evaluator=offer.evaluator, dataset=offer.dataset.to_json())
+            )
+        except OSError as error:
+            self.verdict = protocol.Checked(sha256=None, fault=f"cannot start a training process: {error}")
+
+    def take_verdict(self) -> tuple[Offer, protocol.Checked] | None:
+        """The check that has been answered, once."""
+        if self.checking is None or self.verdict is None:
+            return None
+        answer = (self.checking, self.verdict)
+        self.checking = self.verdict = None
+        return answer
+
+    def evaluate(self, work: Work) -> None:
+        """Have the process evaluate a claim."""
+        self.work = work
+        try:
+            process = self._ready_process()
+        except OSError as error:
+            work.end(Ending.environment(work.lease, f"cannot start a training process: {error}", ""))
+            return
+        process.forget_log()
+        process.send(protocol.Evaluate(task=work.claim.task.to_json()))
+
+    def stop(self) -> None:
+        """Ask for the evaluation to be handed back; a check is broken off."""
+        if self.checking:
+            self.kill()
+        elif self.work and self.is_running and not self.work.stopping:
+            self.work.stop_by = time.monotonic() + STOP_S
+            if self.process:
+                self.process.send(protocol.Stop(token=self.work.lease.token))
+
+    def hand_back_now(self) -> None:
+        """Kill the process; what it was doing goes back to the queue."""
+        log_tail = self._log_tail()
+        self.kill()
+        if self.work:
+            self.work.end(Ending.released(self.work.lease, log_tail))
+
+    def drop(self) -> None:
+        """The evaluation is no longer this worker's: nothing more is written of it."""
+        if self.is_running:
+            self.kill()
+        self.work = None
+
+    def kill(self) -> None:
+        """End the process, if there is one, and forget what was being checked."""
+        self.checking = self.verdict = None
+        if self.process:
+            self.process.kill()
+            self.process = None
+
+    def attend(self) -> None:
+        """Take in what the process has sent, notice its death, and enforce the times."""
+        process = self.process
+        if process is None:
+            return
+        process.flush()
+        process.read_log()
+        death = process.death()
+        try:
+            for message in process.receive():
+                self._take(message)
+        except protocol.ProtocolError as error:
+            self._lose_process(f"the training process sent {error}", of_host=False)
+        if self.process is process:
+            if death:
+                self._bury(death)
+            else:
+                self._enforce_times()
+
+    def _ready_process(self) -> TrainingProcess:
+        if self.process is None:
+            self.process = TrainingProcess(self.device, self._surroundings)
+        return self.process
+
+    def _log_tail(self) -> str:
+        return self.process.log_tail() if self.process else ""
+
+    def _take(self, message: protocol.ToSupervisor) -> None:
+        if isinstance(message, protocol.Checked):
+            self.verdict = message
+        elif self.work is not None and self.work.ending is None:
+            self._report(self.work, message)
+
+    def _report(self, work: Work, message: protocol.ToSupervisor) -> None:
+        match message:
+            case protocol.Begun():
+                work.begin(time.monotonic())
+            case protocol.Started(dtype=dtype, resumed_from_epoch=epoch):
+                work.add(
+                    lambda conn: leases.attempt_started(
+                        conn, work.lease, dtype=dtype, resumed_from_epoch=epoch
+                    )
+                )
+            case protocol.EpochEnded(epoch=Epoch() as ended):
+                work.add(lambda conn: leases.record_epoch(conn, work.lease, ended))
+            case protocol.CheckpointSaved(checkpoint=SavedCheckpoint() as saved):
+                work.add_checkpoint(lambda conn: leases.record_checkpoint(conn, work.lease, saved))
+            case protocol.Finished(values=values):
+                work.end(Ending.done(work.lease, values, self._log_tail()))
+            case protocol.HandedOver():
+                work.end(Ending.released(work.lease, self._log_tail()))
+            case protocol.Faulted(message=text):
+                self._end_and_replace(Ending.environment(work.lease, text, self._log_tail()))
+            case protocol.Failed(kind=kind, message=text) if kind in HARMLESS_KINDS:
+                work.end(Ending.failed(work.lease, kind, text, self._log_tail()))
+            case protocol.Failed(kind=kind, message=text):
+                self._end_and_replace(Ending.failed(work.lease, kind, text, self._log_tail()))
+
+    def _end_and_replace(self, ending: Ending) -> None:
+        if self.work:
+            self.work.end(ending)
+        self.kill()
+
+    def _bury(self, death: Death) -> None:
+        """The process is dead. One that never began died of its host, unless somebody killed it."""
+        has_begun = self.work is not None and self.work.begun
+        self._lose_process(str(death), of_host=not (has_begun or death.by_sigkill))
+
+    def _lose_process(self, reason: str, *, of_host: bool) -> None:
+        """The process is gone or useless. What it was doing ends for this reason."""
+        checking, work, log_tail = self.checking, self.work, self._log_tail()
+        self.kill()
+        if checking:
+            self.checking, self.verdict = checking, protocol.Checked(sha256=None, fault=reason)
+        elif work is None or work.ending:
+            log.warning("slot %d: %s, between evaluations", self.number, reason)
+        elif work.stopping:
+            work.end(Ending.released(work.lease, log_tail))
+        elif of_host:
+            work.end(Ending.environment(work.lease, f"{reason} before it began", log_tail))
+        else:
+            work.end(Ending.failed(work.lease, "crash", reason, log_tail))
+
+    def _enforce_times(self) -> None:
+        work, now = self.work, time.monotonic()
+        if work is None or work.ending:
+            return
+        if now >= work.stop_by:
+            self.hand_back_now()
+        elif now >= work.deadline and work.begun:
+            message = f"the evaluation took longer than {work.claim.task.timeout_s:g} s"
+            self._end_and_replace(Ending.failed(work.lease, "timeout", message, self._log_tail()))
+        elif now >= work.deadline:
+            message = f"the training process was not ready after {READY_S:g} s"
+            self._end_and_replace(Ending.environment(work.lease, message, self._log_tail()))
