@@ -34,21 +34,21 @@ class ExperimentConfig(BaseModel):
     objectives: tuple[str, ...] = ("error", "loss")
     selector: str = "moead"
     evaluator: str = "train"
-    population: int = Field(20, ge=4)
-    budget: int = Field(200, ge=1)
-    epochs: int | None = Field(None, ge=1)
+    population: int = Field(default=20, ge=4)
+    budget: int = Field(default=200, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     recipe: str = "paper"
     recipe_settings: dict[str, Any] = Field(default_factory=dict)
     space_settings: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(0, ge=0, lt=2**63)
-    limit_train: int | None = Field(None, ge=10)
-    max_hours: float | None = Field(None, gt=0)
-    patience: int | None = Field(None, ge=1)
-    max_params: int | None = Field(None, ge=1)
-    max_memory_bytes: int | None = Field(8 * GIB, ge=1)
-    timeout: float | None = Field(None, gt=0)
-    max_attempts: int = Field(3, ge=1)
-    front_limit: int = Field(1000, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    limit_train: int | None = Field(default=None, ge=10)
+    max_hours: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    max_params: int | None = Field(default=None, ge=1)
+    max_memory_bytes: int | None = Field(default=8 * GIB, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    front_limit: int = Field(default=1000, ge=1)
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -139,21 +139,36 @@ def require_same(found: Experiment, settings: Settings, data: NewDataset, given:
 
     ``given`` names the keys of the config that were given. Raises InvalidInput with the first that differs.
     """
-    columns = {"timeout": "timeout_s", "epochs": "recipe", "recipe_settings": "recipe"}
+    columns = {
+        "timeout": "timeout_s",
+        "epochs": "recipe",
+        "recipe_settings": "recipe",
+        "space": "space_settings",
+    }
     for key in sorted(given):
         if key == "dataset":
             old, new = found.dataset.name, data.name
         else:
             column = columns.get(key, key)
             old, new = getattr(found.settings, column), getattr(settings, column)
-        if old == new:
+        if old == new and (key != "space" or found.settings.space == settings.space):
             continue
+        if key == "space":
+            old, new = _space_name(found.settings), _space_name(settings)
         option = f"--{key.replace('_', '-')}"
         hint = "raise it with 'evolver extend'" if key == "budget" else "leave the option out"
         raise InvalidInput(
             f"experiment '{settings.name}' exists with another {option} ({_shown(old)}, not {_shown(new)}); "
             f"{hint}, or choose another name"
         )
+
+
+def _space_name(settings: Settings) -> str:
+    """The preset that a space is, else its plug-in's name."""
+    presets = registry.load("space", settings.space).presets()
+    return next(
+        (name for name, preset in presets.items() if preset == settings.space_settings), settings.space
+    )
 
 
 def _shown(value: Any) -> str:

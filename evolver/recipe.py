@@ -22,18 +22,18 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = "paper"
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(64, ge=2)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=2)
     """Batch normalisation cannot train on a single sample."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.025, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    lr: float = Field(default=0.025, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(3e-4, ge=0)
+    weight_decay: float = Field(default=3e-4, ge=0)
     schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
     """Over all steps. ``onecycle``: linear up to ``lr`` over ``warmup`` of the steps, then linear to zero."""
-    warmup: float = Field(0.0, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augmentation: Literal["dataset", "none"] = "dataset"
     precision: Literal["fp32", "auto"] = "fp32"
     """``auto``: bf16 autocast where the hardware has it, else fp32."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy import func, select
 
 from evolver import config, objectives
 from evolver.evaluation import Task
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, leases
+from evolver.store import experiments, leases, queue
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from evolver.store.leases import Claim, WorkerInfo
+from evolver.store.queue import NewEvaluation
+from evolver.store.schema import genome
 
 NO_VERSIONS: Mapping[str, str] = {}
+
+
+def do(database: Database, function: Callable[..., Any], *arguments: Any, **values: Any) -> Any:
+    """One function of the store, in a transaction of its own."""
+    with database.write() as connection:
+        return function(connection, *arguments, **values)
 
 
 def created(database: Database, name: str = "search", **values: Any) -> Experiment:
@@ -49,9 +58,14 @@ def registered_worker(database: Database, *, slots: int = 1, host: str = "host")
 
 
 def claimed(
-    database: Database, worker_id: int, *, lease_s: float = 60.0, after: int | None = None
+    database: Database,
+    worker_id: int,
+    *,
+    lease_s: float = 60.0,
+    after: int | None = None,
+    names: Sequence[str] = (),
 ) -> Claim | None:
-    """The next evaluation, leased to this worker; None when there is nothing to do."""
+    """The next evaluation, of these experiments or any, leased to this worker; None when there is none."""
     with database.write() as connection:
         return leases.claim(
             connection,
@@ -61,15 +75,33 @@ def claimed(
             device_name="a processor",
             versions=NO_VERSIONS,
             lease_s=lease_s,
-            offers=leases.offers(connection),
+            offers=leases.offers(connection, names),
             after=after,
         )
 
 
-def must_claim(database: Database, worker_id: int, *, lease_s: float = 60.0) -> Claim:
-    claim = claimed(database, worker_id, lease_s=lease_s)
+def must_claim(
+    database: Database, worker_id: int, *, lease_s: float = 60.0, names: Sequence[str] = ()
+) -> Claim:
+    claim = claimed(database, worker_id, lease_s=lease_s, names=names)
     assert claim is not None, "nothing to claim"
     return claim
+
+
+def enqueued(
+    database: Database, name: str = "search", *, number: int = 1, first: int = 0, **values: Any
+) -> None:
+    """Pending evaluations of an experiment's first genome, by default for the purpose ``repeat``.
+
+    Their ``seed_no`` counts from ``first``; ``values`` are fields of NewEvaluation.
+    """
+    found = current(database, name)
+    with database.write() as connection:
+        oldest = select(func.min(genome.c.id)).where(genome.c.experiment_id == found.id)
+        genome_id = connection.execute(oldest).scalar_one()
+        given = {"purpose": "repeat", "dataset_id": found.dataset.id, "recipe_id": found.recipe_id, **values}
+        new = [NewEvaluation(found.id, genome_id, seed_no=first + i, **given) for i in range(number)]
+        queue.enqueue(connection, new)
 
 
 def made_up_values(task: Task) -> dict[str, float]:

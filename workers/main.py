@@ -38,7 +38,8 @@ def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] |
     that cannot be used.
     """
     found = devices.parse_devices(options.device)
-    database = Database.open(options.db_url)
+    # One thread does everything: it must not wait behind another writer until its leases run out.
+    database = Database.open(options.db_url, wait_s=options.lease_s / 4)
     try:
         with database.read() as conn:
             for name in options.experiments:

@@ -195,4 +195,6 @@ def _environment(environment: Mapping[str, str], cpu_threads: int) -> dict[str, 
     which may hold a password that an evaluator could print."""
     kept = {name: value for name, value in environment.items() if name != DATABASE_VARIABLE}
     threads = {name: str(cpu_threads) for name in THREAD_VARIABLES}
-    return {"PYTHONUNBUFFERED": "1", **threads, **kept}
+    # Threads that wait by spinning stall each other when training processes share cores: measured on two
+    # busy cores, 26 ms a step against 10 ms.
+    return {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", **threads, **kept}

@@ -25,10 +25,8 @@ from evolver.store.schema import REVISION
 
 DEFAULT_URL = "sqlite:///evolver.db"
 VARIABLE = "EVOLVER_DATABASE_URL"
-BUSY_TIMEOUT_S = 30.0
-"""How long a SQLite transaction waits for others, at most; see also BEGIN_RETRY_S."""
 BEGIN_RETRY_S = 60.0
-"""How long the begin of a SQLite transaction is retried before the caller sees DatabaseUnavailable."""
+"""How long a SQLite transaction waits for others before the caller sees DatabaseUnavailable."""
 LOCK_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 30
 IDLE_IN_TRANSACTION_TIMEOUT_S = 10
@@ -72,21 +70,27 @@ def display_url(url: URL) -> str:
 
 
 class Database:
-    """One database: opens transactions. Cheap to open; hold one in each process."""
+    """One database: opens transactions. Cheap to open; hold one in each process.
 
-    def __init__(self, url: URL) -> None:
+    ``wait_s`` bounds how long a transaction on SQLite waits for others.
+    """
+
+    def __init__(self, url: URL, *, wait_s: float = BEGIN_RETRY_S) -> None:
         self.url = url
+        self.wait_s = wait_s
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self.engine = _sqlite_engine(url, wait_s / 2) if self.is_sqlite else _postgresql_engine(url)
 
     @classmethod
-    def open(cls, url: str | None = None, *, create: bool = False) -> Database:
+    def open(
+        cls, url: str | None = None, *, create: bool = False, wait_s: float = BEGIN_RETRY_S
+    ) -> Database:
         """Open a database at this version's revision.
 
         With ``create``, a SQLite file that is not there yet is made and migrated. Raises DatabaseError
         when the database is unreachable, missing, or at another revision.
         """
-        database = cls(resolve_url(url))
+        database = cls(resolve_url(url), wait_s=wait_s)
         try:
             database._require_revision(create=create)
         except BaseException:
@@ -143,7 +147,7 @@ class Database:
 
     def _begin(self, *, write: bool) -> Connection:
         """A connection inside a transaction. On SQLite, a busy database is waited for, with jitter."""
-        deadline = time.monotonic() + BEGIN_RETRY_S
+        deadline = time.monotonic() + self.wait_s
         while True:
             connection = self.engine.connect()
             try:
@@ -208,14 +212,14 @@ def _is_busy(error: exc.OperationalError) -> bool:
     return "locked" in str(error.orig) or "busy" in str(error.orig)
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
     """SQLite in WAL mode; transactions begin as evolver says (the driver's own habit is switched off)."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=4,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")

@@ -108,7 +108,8 @@ def create(
             )
         )
     except IntegrityError as error:
-        if "experiment" in str(error.orig) and "name" in str(error.orig):
+        # PostgreSQL names the constraint, SQLite the column.
+        if any(what in str(error.orig) for what in ("uq_experiment_name", "experiment.name")):
             raise InvalidInput(
                 f"an experiment '{settings.name}' exists already; choose another name"
             ) from None

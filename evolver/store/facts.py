@@ -390,6 +390,42 @@ def curve(connection: Connection, evaluation_id: int) -> list[EpochFact]:
     return [EpochFact(*row) for row in connection.execute(query)]
 
 
+@dataclass(frozen=True, slots=True)
+class RetrainFact:
+    """A final training of a genome; ``values`` by name, ``weights`` is the key of its kept weights."""
+
+    evaluation_id: int
+    genome_id: int
+    seed_no: int
+    state: str
+    failure_kind: str | None
+    failure_message: str | None
+    values: dict[str, float]
+    weights: str | None
+
+
+def retrainings(connection: Connection, genome_ids: Sequence[int], recipe_id: int) -> list[RetrainFact]:
+    """The last final training of each of these genomes under a recipe, in the order of ``genome_ids``."""
+    rows = connection.execute(
+        select(evaluation)
+        .where(
+            evaluation.c.genome_id.in_(list(genome_ids)),
+            evaluation.c.purpose == "retrain",
+            evaluation.c.recipe_id == recipe_id,
+        )
+        .order_by(evaluation.c.seed_no)
+    )
+    last = {row.genome_id: row for row in rows}
+    found: list[RetrainFact] = []
+    for row in (last[genome_id] for genome_id in genome_ids if genome_id in last):
+        one = _evaluation_fact(connection, row)
+        found.append(
+            RetrainFact(row.id, row.genome_id, row.seed_no, row.state, row.failure_kind,
+                        row.failure_message, one.objectives, one.weights)
+        )  # fmt: skip
+    return found
+
+
 # --- lineage -----------------------------------------------------------------------------------------
 
 

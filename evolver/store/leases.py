@@ -4,7 +4,7 @@
 clock. Everything a worker writes afterwards goes through one guarded UPDATE (this id, running, this
 token); zero rows raise LeaseLost. ``reap`` takes back what expired. The transitions are those of
 ``states.EVALUATION_TRANSITIONS``, one function each; no other module writes a state, a lease column or
-an attempt. ``enqueue.py`` holds the transitions that need no lease.
+an attempt. ``queue.py`` holds the transitions that need no lease.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from evolver.store.states import RETRIED_KINDS
 from evolver.store.types import now, now_plus
 
 LOG_TAIL_BYTES = 16 * 1024
+"""Of what a training process printed, and of a failure's message, the end is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +334,7 @@ def _claim_of(connection: Connection, lease: Lease, number: int) -> Claim:
         recipe=row.recipe,
         objectives=tuple(row.objectives),
         seed=training_seed(row.seed, row.birth, row.seed_no),
-        timeout_s=row.timeout_s if row.purpose == "search" else None,
+        timeout_s=row.timeout_s if row.purpose in ("search", "repeat") else None,
         resume=_last_checkpoint(connection, lease.evaluation_id),
     )
     return Claim(lease, task, row.experiment_id, row.experiment, number)
@@ -420,8 +421,9 @@ def record_epoch(connection: Connection, lease: Lease, epoch: Epoch) -> None:
 
 
 def record_checkpoint(connection: Connection, lease: Lease, saved: SavedCheckpoint) -> None:
-    """Write that a checkpoint was saved. Raises LeaseLost."""
+    """Write that a checkpoint was saved; writing it again changes nothing. Raises LeaseLost."""
     _require_held(connection, lease)
+    connection.execute(delete(checkpoint).where(checkpoint.c.key == saved.key))
     connection.execute(
         insert(checkpoint).values(
             evaluation_id=lease.evaluation_id,
@@ -481,7 +483,7 @@ def fail(connection: Connection, lease: Lease, kind: str, message: str, *, log_t
     if kind in RETRIED_KINDS:
         _strike(connection, _is_held(lease), lease, kind, message)
     else:
-        _leave(connection, lease, state="failed", failure_kind=kind, failure_message=message)
+        _leave(connection, lease, state="failed", failure_kind=kind, failure_message=_storable(message))
     _end_attempt(connection, lease, outcome="failed", failure_kind=kind, message=message, log_tail=log_tail)
 
 
@@ -498,9 +500,9 @@ def environment_fault(connection: Connection, lease: Lease, message: str, *, log
 
 
 def finished_under(connection: Connection, lease: Lease) -> bool:
-    """Whether the attempt of this token has ended: tells after a COMMIT whose outcome is unknown."""
-    ended = select(attempt.c.ended_at).where(attempt.c.token == lease.token)
-    return connection.execute(ended).scalar() is not None
+    """Whether this token's holder recorded its end: tells after a COMMIT whose outcome is unknown."""
+    ended = select(attempt.c.outcome).where(attempt.c.token == lease.token)
+    return connection.execute(ended).scalar() not in ("running", "lost", None)
 
 
 def reap(connection: Connection) -> int:
@@ -547,6 +549,7 @@ def _strike(
     connection: Connection, guard: ColumnElement[bool], lease: Lease, kind: str, message: str
 ) -> None:
     """running → pending, or → failed when this was the last try that ``max_attempts`` allows."""
+    message = _storable(message)
     max_attempts = (
         select(experiment.c.max_attempts)
         .where(experiment.c.id == evaluation.c.experiment_id)
@@ -570,11 +573,29 @@ def _strike(
 
 
 def _end_attempt(
-    connection: Connection, lease: Lease, *, outcome: str, log_tail: str | None = None, **values: Any
+    connection: Connection,
+    lease: Lease,
+    *,
+    outcome: str,
+    failure_kind: str | None = None,
+    message: str | None = None,
+    log_tail: str | None = None,
 ) -> None:
-    tail = None if log_tail is None else log_tail[-LOG_TAIL_BYTES:].replace("\x00", "")
+    tail = None if log_tail is None else _storable(log_tail)
     connection.execute(
         update(attempt)
         .where(attempt.c.token == lease.token)
-        .values(outcome=outcome, ended_at=now(), log_tail=func.coalesce(tail, attempt.c.log_tail), **values)
+        .values(
+            outcome=outcome,
+            ended_at=now(),
+            failure_kind=failure_kind,
+            message=None if message is None else _storable(message),
+            log_tail=func.coalesce(tail, attempt.c.log_tail),
+        )
     )
+
+
+def _storable(text: str) -> str:
+    """The last LOG_TAIL_BYTES of a text in UTF-8, without what PostgreSQL refuses: NUL, lone surrogates."""
+    kept = text.replace("\x00", "").encode(errors="replace")[-LOG_TAIL_BYTES:]
+    return kept.decode(errors="ignore")

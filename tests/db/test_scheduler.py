@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select, text
 
-from evolver.errors import LeadershipLost
+from evolver.errors import LeadershipLost, LeaseLost
 from evolver.replay import replay
 from evolver.scheduler import Scheduler, Search
 from evolver.store import experiments, facts, leases, queue, schema, steps
@@ -296,5 +296,5 @@ def test_expired_leases_are_taken_back_by_the_scheduler(database: Database) -> N
     factories.running(database)
     claim = factories.must_claim(database, factories.registered_worker(database), lease_s=-1)
     Scheduler(database).step()
-    with database.read() as connection:
-        assert leases.finished_under(connection, claim.lease)
+    with database.write() as connection, pytest.raises(LeaseLost):
+        leases.complete(connection, claim.lease, {})

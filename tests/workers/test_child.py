@@ -176,12 +176,13 @@ def test_what_it_started_ends_with_it(start: Callable[[], TrainingProcess]) -> N
     os.close(output)
 
 
-def test_does_not_see_the_database_url() -> None:
+def test_is_given_its_share_of_the_cpu_and_no_database_url() -> None:
     seen = process._environment(
         {"EVOLVER_DATABASE_URL": "postgresql://me:secret@host/db", "MKL_NUM_THREADS": "7"}, 2
     )
     assert "EVOLVER_DATABASE_URL" not in seen
     assert (seen["OMP_NUM_THREADS"], seen["MKL_NUM_THREADS"]) == ("2", "7")
+    assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 @pytest.mark.parametrize(

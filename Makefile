@@ -1,0 +1,54 @@
+# evolver: `make help` lists what there is to do. Everything runs in .venv, which `make install` makes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+TEST_FLAGS ?= -n 2 --dist loadgroup
+
+.PHONY: help install install-bench demo test lint format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evolver needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing evolver with PyTorch into $(VENV): a few minutes the first time."
+	$(BIN)/pip install $(PIP_FLAGS) --editable '.[worker,dev]'
+	@touch $@
+
+install: $(VENV)/installed  ## make .venv with the worker and dev extras
+
+install-bench: install  ## add the peers that benchmarks compare with
+	$(BIN)/pip install $(PIP_FLAGS) '.[bench]'
+
+demo: install  ## a real search on digits: two workers, about two minutes, ends with a front and a picture
+	@rm -f demo.db demo.db-shm demo.db-wal
+	$(BIN)/evolver run demo --db sqlite:///demo.db --workers 2 \
+		--dataset digits --space tiny --objectives error,params --recipe fast --epochs 10 \
+		--population 12 --budget 60 --seed 1
+	$(BIN)/evolver plot demo --db sqlite:///demo.db --output front.png
+
+test: install  ## all tests, on SQLite and on a PostgreSQL that they start
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+lint: install  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-bench  ## all benchmarks in their quick form
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
+
+clean:  ## remove .venv, caches and the demo's files
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints front.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

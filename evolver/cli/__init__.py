@@ -1,0 +1,120 @@
+"""The command line.
+
+``main`` is the console script. A command's module is loaded when the command is called, so that
+``evolver --help`` and ``evolver status`` answer at once.
+
+options.py      options that several commands share, and opening the database.
+settings.py     what a user says about an experiment, from options and a file.
+output.py       tables, JSON and numbers for people.
+display.py      the live display of a search.
+stopping.py     Ctrl-C and SIGTERM.
+The other modules hold the commands, a module for each topic.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NoReturn
+
+import click
+
+from evolver import __version__
+from evolver.errors import EnvironmentFault, EvolverError, UnknownName
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "db": ("evolver.cli.db:db", "Migrate or check the database."),
+    "new": ("evolver.cli.experiments:new", "Make an experiment."),
+    "list": ("evolver.cli.experiments:list_experiments", "List the experiments."),
+    "run": ("evolver.cli.run:run", "Search here: make or continue, with local workers."),
+    "scheduler": ("evolver.cli.scheduler:scheduler", "Breed and select, without workers."),
+    "worker": ("workers.main:worker_command", "Train genomes of any experiment."),
+    "status": ("evolver.cli.status:status", "How the searches stand."),
+    "front": ("evolver.cli.genomes:front", "The best trade-offs of an experiment."),
+    "show": ("evolver.cli.genomes:show", "Everything about one genome."),
+    "lineage": ("evolver.cli.genomes:lineage", "The ancestors of a genome."),
+    "logs": ("evolver.cli.genomes:logs", "What a genome's training process printed last."),
+    "pause": ("evolver.cli.experiments:pause", "Breed and claim no more; running work ends."),
+    "resume": ("evolver.cli.experiments:resume", "Go on with a paused or stopped experiment."),
+    "stop": ("evolver.cli.experiments:stop", "End a search; running work is handed back."),
+    "extend": ("evolver.cli.experiments:extend", "Raise the budget of an experiment."),
+    "retry": ("evolver.cli.genomes:retry", "Evaluate failed genomes again."),
+    "retrain": ("evolver.cli.retrain:retrain", "Train the front in full, and test it."),
+    "plot": ("evolver.cli.plot:plot", "Draw the front into a file."),
+    "delete": ("evolver.cli.experiments:delete", "Delete an experiment with all its records."),
+}
+"""Each command's place and its one line, which the help shows without loading it."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command when it is called, and turns every error of evolver into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in ("evolver", "workers"):
+                raise
+            raise EnvironmentFault(
+                f"'evolver {cmd_name}' needs {error.name}, which is not installed; "
+                "run: pip install 'evolver[worker]'"
+            ) from error
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UnknownName("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EvolverError as error:
+            _fail(ctx, str(error), error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else ctx.command_path
+            _fail(ctx, f"{error.format_message()} See '{command} --help'.", error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
+    click.echo(f"evolver: {' '.join(message.split())}", err=True)
+    ctx.exit(exit_code)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="evolver")
+def main() -> None:
+    """Search for convolutional networks by evolution, with a database as the only shared part.
+
+    The database is that of --db or EVOLVER_DATABASE_URL, by default sqlite:///evolver.db. Commands that
+    print facts print JSON with --json.
+
+    \b
+    Start with:
+      evolver run demo --dataset digits --space tiny --budget 40 --workers 2
+
+    \b
+    Exit codes:
+      0    done
+      1    an error
+      2    wrong input: an unknown name, a wrong value, a step that is not possible now
+      3    the database: unreachable, malformed URL, another revision
+      4    this machine: data, device, disk, or a package is missing
+      130  interrupted by Ctrl-C
+    """

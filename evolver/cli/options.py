@@ -1,0 +1,114 @@
+"""Options that several commands share, and opening the database that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from evolver.store.db import VARIABLE, Database, resolve_url
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_DIR = Path("data")
+"""Where data sets are looked for unless ``--data-dir`` says otherwise."""
+
+
+def examples(*lines: str) -> str:
+    """A command's epilogue; click keeps its lines as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+db_option = click.option(
+    "--db",
+    "db_url",
+    metavar="URL",
+    envvar=VARIABLE,
+    help="Database, also EVOLVER_DATABASE_URL. [default: sqlite:///evolver.db]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _apply(function: F, options: list[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def experiment_options(function: F) -> F:
+    """The settings of a new experiment. Ranges are checked in one place, ``evolver.config``."""
+    return _apply(
+        function,
+        [
+            click.option("--dataset", metavar="NAME", help="digits, mnist, …, npz:PATH. [default: digits]"),
+            click.option("--space", metavar="NAME", help="tiny, small or paper. [default: small]"),
+            click.option("--objectives", metavar="A,B", help="Minimised values. [default: error,loss]"),
+            click.option("--selector", metavar="NAME", help="moead or nsga2. [default: moead]"),
+            click.option("--evaluator", metavar="NAME", help="train or surrogate. [default: train]"),
+            click.option("--population", type=int, metavar="N", help="Slots, at least 4. [default: 20]"),
+            click.option("--budget", type=int, metavar="N", help="Genomes in all. [default: 200]"),
+            click.option("--epochs", type=int, metavar="N", help="Epochs of each training."),
+            click.option("--recipe", metavar="NAME", help="paper or fast. [default: paper]"),
+            click.option("--seed", type=int, metavar="N", help="Of all that is random. [default: 0]"),
+            click.option("--limit-train", type=int, metavar="N", help="Use N training samples only."),
+            click.option("--max-hours", type=float, metavar="H", help="End after H hours of search."),
+            click.option(
+                "--patience", type=int, metavar="N", help="End when N results left the front as is."
+            ),
+            click.option("--max-params", type=int, metavar="N", help="Refuse larger networks at birth."),
+            click.option("--timeout", type=float, metavar="S", help="Seconds that one training may take."),
+            click.option("--max-attempts", type=int, metavar="N", help="Tries after crashes. [default: 3]"),
+            click.option(
+                "--config",
+                "config_file",
+                type=click.Path(path_type=Path, dir_okay=False),
+                metavar="FILE.toml",
+                help="Settings from a file; options win.",
+            ),
+        ],
+    )
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the data sets are on this machine. [default: data]",
+)
+
+
+def worker_options(function: F) -> F:
+    """How local workers work."""
+    return _apply(
+        function,
+        [
+            click.option("--workers", type=click.IntRange(0), default=1, metavar="N", show_default=True,
+                         help="Local worker processes; 0 for none."),
+            click.option("--device", default="auto", metavar="DEVICE", show_default=True,
+                         help="auto, cpu, cuda:N, mps, or all."),
+            click.option("--slots", type=click.IntRange(1), default=1, metavar="N", show_default=True,
+                         help="Evaluations at a time, for each worker and device."),
+            data_dir_option,
+            click.option("--download", is_flag=True, help="Download data sets that are missing."),
+            click.option("--checkpoint-url", metavar="URL", help="Directory of checkpoints and weights."),
+        ],
+    )  # fmt: skip
+
+
+@contextmanager
+def opened(db_url: str | None, *, create: bool = False) -> Iterator[Database]:
+    """The database, closed at the end. With ``create``, a SQLite file is made when there is none."""
+    database = Database.open(db_url, create=create)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def exists(db_url: str | None) -> bool:
+    """Whether there is a database to look into: False for a SQLite file that is not made yet."""
+    url = resolve_url(db_url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()

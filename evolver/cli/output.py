@@ -1,0 +1,179 @@
+"""What people and programs see: tables of at most 80 columns, JSON, and numbers with their units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from evolver.store.facts import GenomeFact, Status
+
+STATE_STYLES = {"running": "green", "paused": "yellow", "stopped": "yellow", "finished": "cyan"}
+FAULTS_SHOWN = 3
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The terminal; without colours, and 80 columns wide, where there is none."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def echo_json(data: Any) -> None:
+    """Print a value as JSON; frozen dataclasses become objects."""
+    click.echo(json.dumps(data, indent=2, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+# --- numbers -----------------------------------------------------------------------------------------
+
+
+def label(objective: str) -> str:
+    """What people call an objective: the error is shown as an accuracy."""
+    return "accuracy" if objective == "error" else objective
+
+
+def shown(objective: str, value: float | None) -> str:
+    """An objective's value for people."""
+    if value is None:
+        return "–"
+    if objective.endswith("error"):
+        return f"{100 * (1 - value):.2f} %"
+    if objective in ("params", "flops"):
+        return compact(value)
+    return f"{value:.4g}"
+
+
+def compact(number: float) -> str:
+    """A count with three digits: 950, 12.3 k, 1.23 M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:#.3g} {unit}".replace(". ", " ")
+    return f"{number:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: 45 s, 12 min, 3 h 05 min, 2 d 3 h."""
+    if seconds is None:
+        return "–"
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes:.0f} min"
+    if hours < 48:
+        return f"{int(hours)} h {int(minutes) % 60:02d} min"
+    return f"{int(days)} d {int(hours) % 24} h"
+
+
+# --- tables ------------------------------------------------------------------------------------------
+
+
+def table(*columns: str, left: Sequence[str] = (), title: str | None = None) -> Table:
+    """An empty table: columns are aligned to the right, except those in ``left``."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="left" if column in left else "right", overflow="fold")
+    return made
+
+
+def front_rows(members: Sequence[GenomeFact], objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """The front as ``evolver front --json`` prints it."""
+    return [
+        {
+            "genome_id": one.genome_id,
+            "birth": one.birth,
+            "objectives": {name: one.objectives[name] for name in objectives},
+            "params": one.params,
+            "flops": one.flops,
+        }
+        for one in members
+    ]
+
+
+def front_table(members: Sequence[GenomeFact], objectives: Sequence[str], title: str | None = None) -> Table:
+    """The front for people."""
+    costs = [name for name in ("params", "flops") if name not in objectives]
+    made = table("genome", "birth", *map(label, objectives), *costs, title=title)
+    for one in members:
+        values = [shown(name, one.objectives.get(name)) for name in objectives]
+        made.add_row(
+            str(one.genome_id), str(one.birth), *values, *(compact(getattr(one, name)) for name in costs)
+        )
+    return made
+
+
+def state_text(state: str) -> Text:
+    """An experiment's state, coloured."""
+    return Text(state, STATE_STYLES.get(state, ""))
+
+
+def best_text(best: Mapping[str, float]) -> str:
+    """The least value of each objective, in one line."""
+    return ", ".join(f"{label(name)} {shown(name, value)}" for name, value in best.items()) or "–"
+
+
+def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
+    """One search for people. ``notes`` are lines to show below it."""
+    head = Text.assemble((status.experiment, "bold"), "  ", state_text(status.state))
+    if status.state_reason:
+        head.append(f" ({status.state_reason})")
+    progress = Table.grid(padding=(0, 2))
+    done = f"{status.evaluated} of {status.budget} genomes"
+    progress.add_row(ProgressBar(status.budget, status.evaluated, width=36), done)
+    rate = status.evaluations_per_hour
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("best", best_text(status.best))
+    grid.add_row("front", str(status.front_size))
+    grid.add_row("queue", f"{status.running} running, {status.pending} pending, {status.failed} failed")
+    grid.add_row("rate", f"{rate:.0f} an hour" if rate else "–")
+    grid.add_row("time left", duration(status.eta_s))
+    grid.add_row("workers", str(status.workers))
+    grid.add_row("scheduler", status.leader or "none")
+    faults = [f"worker {fault}" for fault in status.faulted_workers[:FAULTS_SHOWN]]
+    return Group(head, progress, grid, *(Text(f"! {note}", "yellow") for note in [*faults, *notes]))
+
+
+def status_line(status: Status) -> str:
+    """One search in one line, for logs."""
+    return (
+        f"{status.experiment}: {status.state}, {status.evaluated}/{status.budget} evaluated, "
+        f"{status.failed} failed, front {status.front_size}, best {best_text(status.best)}, "
+        f"time left {duration(status.eta_s)}, workers {status.workers}"
+    )
+
+
+def status_table(statuses: Sequence[Status]) -> Table:
+    """All searches for people, a line each."""
+    made = table(
+        "experiment", "state", "evaluated", "failed", "front", "best", "time left",
+        left=("experiment", "state", "best"),
+    )  # fmt: skip
+    for one in statuses:
+        first = next(iter(one.best.items()), None)
+        made.add_row(
+            one.experiment,
+            state_text(one.state),
+            f"{one.evaluated}/{one.budget}",
+            str(one.failed),
+            str(one.front_size),
+            best_text(dict([first])) if first else "–",
+            duration(one.eta_s),
+        )
+    return made

@@ -1,0 +1,187 @@
+"""``evolver retrain``: train the front, or some genomes, in full, and look at the test data once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from evolver.cli import INTERRUPTED
+from evolver.cli.display import Display
+from evolver.cli.options import DATA_DIR, db_option, examples, json_option, opened, worker_options
+from evolver.cli.output import compact, console, echo_json, shown, table
+from evolver.cli.stopping import Stopping
+from evolver.errors import InvalidInput
+from evolver.localrun import LocalOptions, LocalWorkers, check_data
+from evolver.retraining import Retraining, enqueue, full_recipe
+from evolver.store import experiments, facts
+from evolver.store.db import Database, DatabaseUnavailable
+from evolver.store.facts import GenomeDetail, RetrainFact
+
+LOOK_EVERY_S = 0.5
+OPEN = ("pending", "running")
+
+
+@click.command(
+    epilog=examples(
+        "evolver retrain shirts --data-dir /data",
+        "evolver retrain shirts --genome 17 --genome 40 --epochs 30",
+        "evolver retrain shirts --workers 0    # for workers elsewhere",
+    )
+)
+@click.argument("name")
+@click.option("--front", is_flag=True, help="The genomes of the front, which is the default.")
+@click.option(
+    "--genome", "genome_ids", type=int, multiple=True, metavar="ID", help="This genome; may be repeated."
+)
+@click.option(
+    "--epochs", type=int, metavar="N", help="[default: 90 for the recipe paper, else the recipe's own]"
+)
+@click.option("--recipe", "recipe_name", metavar="NAME", help="paper or fast. [default: the search's]")
+@worker_options
+@db_option
+@json_option
+def retrain(
+    name: str,
+    front: bool,
+    genome_ids: tuple[int, ...],
+    epochs: int | None,
+    recipe_name: str | None,
+    workers: int,
+    device: str,
+    slots: int,
+    data_dir: Path | None,
+    download: bool,
+    checkpoint_url: str | None,
+    db_url: str | None,
+    as_json: bool,
+) -> None:
+    """Train genomes of NAME in full, then test them, with local workers.
+
+    Trains from scratch on training and validation data together and looks at the test data once. What
+    was retrained under the same recipe before is not trained again. Ctrl-C hands the work back (exit
+    code 130), and the same command goes on later.
+    """
+    if front and genome_ids:
+        raise InvalidInput("give --front or --genome, not both")
+    local = LocalOptions(workers, device, slots, data_dir or DATA_DIR, download, checkpoint_url)
+    with opened(db_url) as database:
+        with database.read() as connection:
+            found = experiments.get(connection, name)
+        full = full_recipe(found.settings.recipe, recipe_name, epochs)
+        if workers:
+            check_data(found.settings.evaluator, found.dataset, local)
+        with database.write() as connection:
+            asked = enqueue(connection, found, genome_ids, full)
+        interrupted = False
+        with Display(console(stderr=as_json)) as display:
+            display.say(
+                f"retraining {len(asked.genome_ids)} genomes for {full.epochs} epochs ({full.name}), "
+                f"{asked.enqueued} of them newly enqueued"
+            )
+            if workers:
+                interrupted = _train(database, name, asked, local, display)
+        _report(database, asked, local, as_json=as_json)
+    if interrupted:
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def _train(database: Database, name: str, asked: Retraining, local: LocalOptions, display: Display) -> bool:
+    """Train until nothing that was asked for is open; returns whether it was interrupted before that."""
+    workers = LocalWorkers(database.url, name, local)
+    left = -1
+    with Stopping() as stopping:
+        try:
+            while left and not stopping.requested:
+                try:
+                    rows = _rows(database, asked)
+                    left = sum(row.state in OPEN for row in rows)
+                    display.show(_progress(rows), _progress_line(rows))
+                except DatabaseUnavailable as error:
+                    display.show(Text(f"{error}; trying again"), f"{error}; trying again")
+                if left:
+                    for line in workers.attend():
+                        display.say(line)
+                    stopping.wait(LOOK_EVERY_S)
+        finally:
+            asked_before = stopping.requests
+            workers.stop(stopping.wait, hurried=lambda: stopping.requests > asked_before)
+    return left != 0
+
+
+def _rows(database: Database, asked: Retraining) -> list[RetrainFact]:
+    with database.read() as connection:
+        return facts.retrainings(connection, asked.genome_ids, asked.recipe_id)
+
+
+def _progress_line(rows: list[RetrainFact]) -> str:
+    counts = Counter(row.state for row in rows)
+    return "retraining: " + ", ".join(
+        f"{counts[state]} {state}" for state in ("done", "running", "pending", "failed")
+    )
+
+
+def _progress(rows: list[RetrainFact]) -> RenderableType:
+    return Text(_progress_line(rows))
+
+
+def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_json: bool) -> None:
+    with database.read() as connection:
+        rows = facts.retrainings(connection, asked.genome_ids, asked.recipe_id)
+        details = [facts.genome_detail(connection, row.genome_id) for row in rows]
+    reports = [
+        _result(row, detail, _weights_path(database, row.weights, local))
+        for row, detail in zip(rows, details, strict=True)
+    ]
+    if as_json:
+        echo_json(reports)
+        return
+    made = table(
+        "genome", "state", "search accuracy", "test accuracy", "test loss", "params", left=("state",)
+    )
+    for one in reports:
+        state = f"failed: {one['failure_kind']}" if one["failure_kind"] else one["state"]
+        made.add_row(
+            str(one["genome_id"]),
+            state,
+            shown("error", one["search_error"]),
+            shown("test_error", one["test_error"]),
+            shown("test_loss", one["test_loss"]),
+            compact(one["params"]),
+        )
+    out = console()
+    out.print(made)
+    for one in reports:
+        if one["weights"]:
+            out.print(f"weights of {one['genome_id']}: {one['weights']}", markup=False, soft_wrap=True)
+
+
+def _result(row: RetrainFact, detail: GenomeDetail, weights: str | None) -> dict[str, Any]:
+    """One final training, as ``--json`` prints it."""
+    searched = [one for one in detail.evaluations if one.purpose == "search" and one.state == "done"]
+    return {
+        "genome_id": row.genome_id,
+        "evaluation_id": row.evaluation_id,
+        "state": row.state,
+        "failure_kind": row.failure_kind,
+        "failure_message": row.failure_message,
+        "search_error": searched[-1].objectives.get("error") if searched else None,
+        "test_error": row.values.get("test_error"),
+        "test_loss": row.values.get("test_loss"),
+        "params": detail.params,
+        "weights": weights,
+    }
+
+
+def _weights_path(database: Database, key: str | None, local: LocalOptions) -> str | None:
+    """Where the weights lie, if workers keep their checkpoints where this command's would."""
+    if key is None:
+        return None
+    from workers.options import WorkerOptions, checkpoint_base
+
+    base = checkpoint_base(WorkerOptions(checkpoint_url=local.checkpoint_url), database.url)
+    return f"{base.rstrip('/')}/{key}"

@@ -1,0 +1,212 @@
+"""``evolver run``: scheduler and local workers of one search, under one display."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from evolver import config
+from evolver.cli import INTERRUPTED, settings
+from evolver.cli.display import Display
+from evolver.cli.options import (
+    DATA_DIR,
+    db_option,
+    examples,
+    exists,
+    experiment_options,
+    json_option,
+    opened,
+    worker_options,
+)
+from evolver.cli.output import console, echo_json, front_rows, front_table, status_line, status_view
+from evolver.cli.settings import Given
+from evolver.cli.stopping import Stopping
+from evolver.errors import EvolverError, NotFound
+from evolver.evaluation import DatasetRef
+from evolver.localrun import LocalOptions, LocalWorkers, check_data
+from evolver.scheduler import Scheduler
+from evolver.store import experiments, facts
+from evolver.store.db import Database, DatabaseUnavailable
+from evolver.store.experiments import Experiment
+from evolver.store.facts import GenomeFact
+
+LOOK_EVERY_S = 0.5
+
+
+@click.command(
+    epilog=examples(
+        "evolver run demo --dataset digits --space tiny --budget 40 --workers 2",
+        "evolver run shirts --dataset fashion-mnist --data-dir /data --download",
+        "evolver run shirts --device all --data-dir /data",
+    )
+)
+@click.argument("name")
+@experiment_options
+@worker_options
+@db_option
+@json_option
+def run(
+    name: str,
+    config_file: Path | None,
+    workers: int,
+    device: str,
+    slots: int,
+    data_dir: Path | None,
+    download: bool,
+    checkpoint_url: str | None,
+    db_url: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search for NAME here: make it if it is not there, else go on with it.
+
+    Runs the scheduler and local workers until the search is finished. Ctrl-C once stops in good order
+    (exit code 130), and the same command goes on later; twice leaves at once. Other workers, on any
+    machine, may join at any time. With --json, what happens is told on stderr.
+    """
+    given = settings.read(options, config_file, data_dir)
+    local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url)
+    found = _find(db_url, name)
+    if found is not None:
+        settings.require_same(found, given)
+    if workers and not (found and found.state == "finished"):
+        _check_data(name, given, found, local)
+    with opened(db_url, create=True) as database, Display(console(stderr=as_json)) as display:
+        found = _ready(database, name, given, display)
+        interrupted = found.state != "finished" and _search(database, name, local, display)
+        _report(database, name, given, as_json=as_json, interrupted=interrupted)
+    if interrupted:
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def _find(db_url: str | None, name: str) -> Experiment | None:
+    if not exists(db_url):
+        return None
+    with opened(db_url) as database, database.read() as connection:
+        return experiments.find(connection, name)
+
+
+def _check_data(name: str, given: Given, found: Experiment | None, local: LocalOptions) -> None:
+    """Before anything is written: data that are missing here would stop every local worker."""
+    if found is not None:
+        check_data(found.settings.evaluator, found.dataset, local)
+    else:
+        built, data = settings.of_new(name, given)
+        check_data(built.evaluator, DatasetRef(id=0, **_fields(data)), local)
+
+
+def _fields(data: experiments.NewDataset) -> dict[str, Any]:
+    return {key: getattr(data, key) for key in experiments.NewDataset.__slots__}
+
+
+def _ready(database: Database, name: str, given: Given, display: Display) -> Experiment:
+    """The experiment, made or brought back to running."""
+    with database.write() as connection:
+        found = experiments.find(connection, name)
+        if found is None:
+            built, data = settings.of_new(name, given)
+            display.say(f"made experiment '{name}': {data.name}, budget {built.budget}")
+            return experiments.create(connection, built, data, config.initial_selector_state(built))
+        if found.state in ("paused", "stopped"):
+            experiments.transition(connection, found, "running")
+    if found.state == "finished":
+        display.say(f"'{name}' is finished; more genomes: evolver extend {name} --budget N")
+    else:
+        was = f", was {found.state}" if found.state in ("paused", "stopped") else ""
+        display.say(f"going on with '{name}'{was}: {found.ingested} of {found.settings.budget} evaluated")
+    return found
+
+
+def _search(database: Database, name: str, local: LocalOptions, display: Display) -> bool:
+    """Search until the experiment has ended; returns whether it was interrupted before that."""
+    scheduler = Scheduler(database, [name])
+    workers = LocalWorkers(database.url, name, local)
+    with Stopping() as stopping:
+        watch = _Watch(database, name, workers, display, stopping)
+        try:
+            scheduler.run(lambda: stopping.requested or watch.ended, watch.wait)
+            if stopping.requested:
+                display.say("stopping: the workers hand their work back; Ctrl-C again leaves at once")
+        finally:
+            asked = stopping.requests
+            workers.stop(stopping.wait, hurried=lambda: stopping.requests > asked)
+            scheduler.close()
+    return not watch.ended
+
+
+class _Watch:
+    """What happens between two steps of the scheduler: workers are looked after, the display is kept up."""
+
+    def __init__(
+        self, database: Database, name: str, workers: LocalWorkers, display: Display, stopping: Stopping
+    ) -> None:
+        self._database, self._name = database, name
+        self._workers, self._display, self._stopping = workers, display, stopping
+        self._look_at = 0.0
+        self.ended = False
+
+    def wait(self, seconds: float) -> None:
+        for line in self._workers.attend():
+            self._display.say(line)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+            try:
+                self._look()
+            except DatabaseUnavailable as error:
+                self._display.show(Text(f"{error}; trying again"), f"{error}; trying again")
+        self._stopping.wait(seconds)
+
+    def _look(self) -> None:
+        with self._database.read() as connection:
+            found = experiments.find(connection, self._name)
+            if found is None:
+                raise NotFound(f"experiment '{self._name}' was deleted meanwhile")
+            status = facts.status(connection, found)
+            present = facts.live_workers(connection)
+        notes = [f"worker {one.host}:{one.pid}: {one.note}" for one in present if one.note]
+        self._display.show(status_view(status, notes), "; ".join([status_line(status), *notes]))
+        self.ended = status.state in ("stopped", "finished")
+        if status.state == "paused" and status.state_reason and not status.running:
+            raise EvolverError(f"experiment '{self._name}' is paused: {status.state_reason}")
+
+
+def _report(database: Database, name: str, given: Given, *, as_json: bool, interrupted: bool) -> None:
+    with database.read() as connection:
+        found = experiments.get(connection, name)
+        status = facts.status(connection, found)
+        members = facts.front_members(connection, found)
+    objectives = found.settings.objectives
+    if as_json:
+        echo_json({"status": asdict(status), "front": front_rows(members, objectives)})
+        return
+    out = console()
+    out.print(status_line(status), markup=False, soft_wrap=True)
+    if members and not interrupted:
+        out.print()
+        out.print(front_table(members, objectives, title=f"Front of '{name}'"))
+    out.print()
+    for line in _next_commands(database, name, given, members, ended=status.state == "finished"):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _next_commands(
+    database: Database, name: str, given: Given, members: Sequence[GenomeFact], *, ended: bool
+) -> list[str]:
+    source = click.get_current_context().get_parameter_source("db_url")
+    db = f" --db {database}" if source is click.core.ParameterSource.COMMANDLINE else ""
+    data = f" --data-dir {given.data_dir}" if given.data_dir != DATA_DIR else ""
+    if not ended:
+        return [f"go on:  evolver run {name}{data}{db}"]
+    if not members:
+        return [f"why did all fail?  evolver status {name}{db}"]
+    return [
+        f"draw it:         evolver plot {name} --output front.png{db}",
+        f"look at a genome: evolver show {members[0].genome_id}{db}",
+        f"train it in full: evolver retrain {name}{data}{db}",
+    ]

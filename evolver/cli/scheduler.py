@@ -1,0 +1,36 @@
+"""``evolver scheduler``: breed and select, without workers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from evolver.cli.options import db_option, examples, opened
+from evolver.cli.stopping import Stopping
+from evolver.store import experiments
+
+
+@click.command(epilog=examples("evolver scheduler", "evolver scheduler shirts pets"))
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@db_option
+def scheduler(names: tuple[str, ...], db_url: str | None) -> None:
+    """Breed genomes and select, for the experiments of these NAMEs or all, until stopped.
+
+    Any number may run: one leads an experiment, the others stand by. Ctrl-C or SIGTERM ends it with
+    exit code 0; another one, or the same command later, goes on.
+    """
+    from evolver.scheduler import Scheduler
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    with opened(db_url) as database:
+        with database.read() as connection:
+            for name in names:
+                experiments.get(connection, name)
+        leading = Scheduler(database, names)
+        with Stopping() as stopping:
+            try:
+                leading.run(lambda: stopping.requested, stopping.wait)
+            finally:
+                leading.close()

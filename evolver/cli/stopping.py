@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: the first asks to stop, so that commands can do so in good order."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SLICE_S = 0.1
+"""The longest that a request to stop waits."""
+
+
+class Stopping:
+    """Counts SIGINT and SIGTERM. A context manager for the main thread."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _notice(self, _number: int, _frame: FrameType | None) -> None:
+        self.requests += 1
+
+    @property
+    def requested(self) -> bool:
+        return self.requests > 0
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until the next request."""
+        end, known = time.monotonic() + seconds, self.requests
+        while self.requests == known and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE_S))

@@ -1,0 +1,113 @@
+"""The front as a picture, with what it dominates behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from evolver import objectives
+from evolver.errors import InvalidInput, UnknownName
+from evolver.store.facts import GenomeFact
+
+LOGARITHMIC = ("params", "flops")
+FRONT_COLOUR, DOMINATED_COLOUR = "#c2410c", "#94a3b8"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPicture:
+    """What is drawn: ``evaluated`` are all successful genomes, those of the front among them.
+
+    ``x`` and ``y`` name objectives, other values of the evaluations, or ``params`` and ``flops``.
+    """
+
+    experiment: str
+    dataset: str
+    x: str
+    y: str
+    front: Sequence[GenomeFact]
+    evaluated: Sequence[GenomeFact]
+
+
+def axes_of(names: Sequence[str], x: str | None = None, y: str | None = None) -> tuple[str, str]:
+    """The two axes: as asked for, else the first objectives, else the parameters."""
+    candidates = [name for name in (*names, *LOGARITHMIC) if name not in (x, y)]
+    chosen_x = x or candidates.pop(0)
+    return chosen_x, y or candidates.pop(0)
+
+
+def plot_front(picture: FrontPicture, output: Path) -> None:
+    """Draw into a file of matplotlib's formats (png, svg, pdf); the directory must exist.
+
+    Raises InvalidInput when nothing has been evaluated, or the file cannot be written, and
+    UnknownName for an axis that is no value of the genomes.
+    """
+    if not picture.evaluated:
+        raise InvalidInput(f"experiment '{picture.experiment}' has no evaluated genome yet; nothing to draw")
+    members = {one.genome_id for one in picture.front}
+    dominated = [one for one in picture.evaluated if one.genome_id not in members]
+    behind = [(_value(one, picture.x), _value(one, picture.y)) for one in dominated]
+    front = sorted((_value(one, picture.x), _value(one, picture.y)) for one in picture.front)
+    _draw(picture, front, behind, output)
+
+
+def _value(fact: GenomeFact, name: str) -> float:
+    values = {"params": float(fact.params), "flops": float(fact.flops), **fact.objectives}
+    if name not in values:
+        raise UnknownName("axis", name, values)
+    return values[name]
+
+
+def _draw(
+    picture: FrontPicture,
+    front: Sequence[tuple[float, float]],
+    behind: Sequence[tuple[float, float]],
+    output: Path,
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if behind:
+        xs, ys = zip(*behind, strict=True)
+        axes.scatter(xs, ys, s=22, color=DOMINATED_COLOUR, alpha=0.6, linewidths=0,
+                     label=f"dominated ({len(behind)})")  # fmt: skip
+    if front:
+        xs, ys = zip(*front, strict=True)
+        if _is_staircase(ys):
+            axes.step(xs, ys, where="post", color=FRONT_COLOUR, linewidth=1.2, alpha=0.7)
+        axes.scatter(xs, ys, s=42, color=FRONT_COLOUR, edgecolors="white", linewidths=0.8, zorder=3,
+                     label=f"front ({len(front)})")  # fmt: skip
+    for name, axis, set_scale in (
+        (picture.x, axes.xaxis, axes.set_xscale),
+        (picture.y, axes.yaxis, axes.set_yscale),
+    ):
+        axis.set_label_text(_axis_label(name))
+        if name in LOGARITHMIC:
+            set_scale("log")
+    axes.set_title(f"{picture.experiment} on {picture.dataset}", loc="left", fontweight="bold")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(output)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {output}: {error.strerror or error}") from error
+    except ValueError as error:  # matplotlib names the formats that it knows
+        raise InvalidInput(f"cannot write {output}: {error}") from error
+
+
+def _is_staircase(ys: Sequence[float]) -> bool:
+    """Whether the points, sorted by x, fall: with more than two objectives they need not."""
+    return all(later <= earlier for earlier, later in pairwise(ys))
+
+
+def _axis_label(name: str) -> str:
+    try:
+        (objective,) = objectives.load([name])
+    except UnknownName:
+        return name.replace("_", " ")
+    return f"{name} ({objective.unit})"

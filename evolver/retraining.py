@@ -1,0 +1,88 @@
+"""Final trainings: evaluations of purpose ``retrain``, which train in full and look at test data once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from evolver import recipe
+from evolver.errors import InvalidInput
+from evolver.recipe import Recipe
+from evolver.store import experiments, facts, queue
+from evolver.store.experiments import Experiment
+from evolver.store.queue import NewEvaluation
+
+PAPER_EPOCHS = 90
+"""MO-ResNet (arXiv 2505.01313, section 4) retrains its front for so many epochs."""
+PRIORITY = 1
+"""Before the search's own evaluations, when it is still running: somebody waits for these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """The final trainings that were asked for: ``enqueued`` of them are new."""
+
+    genome_ids: tuple[int, ...]
+    recipe_id: int
+    recipe: Recipe
+    enqueued: int
+
+
+def full_recipe(searched: Mapping[str, Any], name: str | None, epochs: int | None) -> Recipe:
+    """The recipe of a final training: a preset or the search's own, with these epochs.
+
+    Without ``epochs``, the recipe ``paper`` takes 90, any other its own. Raises UnknownName or InvalidInput.
+    """
+    base = recipe.load(name) if name else recipe.parse(searched)
+    wanted = epochs if epochs is not None else PAPER_EPOCHS if base.name == "paper" else base.epochs
+    return recipe.parse({**base.to_json(), "epochs": wanted})
+
+
+def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int], full: Recipe) -> Retraining:
+    """Ask for the final training of these genomes: once, unless the last one failed.
+
+    Without ``genome_ids``, of the front. Raises InvalidInput for a genome of another experiment, one
+    that has no result, or an empty front.
+    """
+    chosen = tuple(dict.fromkeys(genome_ids)) or tuple(
+        one.genome_id for one in facts.front_members(connection, found)
+    )
+    if not chosen:
+        raise InvalidInput(f"the front of '{found.settings.name}' is empty: there is nothing to retrain yet")
+    for genome_id in genome_ids:
+        _require_result(connection, found, genome_id)
+    recipe_id = experiments.recipe_id(connection, full.to_json())
+    known = {one.genome_id: one for one in facts.retrainings(connection, chosen, recipe_id)}
+    added = 0
+    for genome_id in chosen:
+        last = known.get(genome_id)
+        if last is None or last.state == "failed":
+            added += _add(connection, found, genome_id, recipe_id, last.seed_no + 1 if last else 0)
+    return Retraining(chosen, recipe_id, full, added)
+
+
+def _require_result(connection: Connection, found: Experiment, genome_id: int) -> None:
+    detail = facts.genome_detail(connection, genome_id)
+    if detail.experiment_id != found.id:
+        raise InvalidInput(
+            f"genome {genome_id} belongs to experiment '{detail.experiment}', not to '{found.settings.name}'"
+        )
+    if not any(one.purpose == "search" and one.state == "done" for one in detail.evaluations):
+        raise InvalidInput(f"genome {genome_id} has no result yet: 'evolver show {genome_id}' tells more")
+
+
+def _add(connection: Connection, found: Experiment, genome_id: int, recipe_id: int, seed_no: int) -> bool:
+    """Enqueue one; False when another process has just done so."""
+    new = NewEvaluation(
+        found.id, genome_id, "retrain", found.dataset.id, recipe_id, seed_no=seed_no, priority=PRIORITY
+    )
+    try:
+        with connection.begin_nested():
+            queue.enqueue(connection, [new])
+    except IntegrityError:
+        return False
+    return True

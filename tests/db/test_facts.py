@@ -1,0 +1,188 @@
+"""What people read: status, fronts in time, one genome, lineage."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select, text
+
+from evolver.errors import NotFound
+from evolver.evaluation import Epoch, SavedCheckpoint
+from evolver.scheduler import Scheduler
+from evolver.search import Entry
+from evolver.store import experiments, facts, leases, steps
+from evolver.store.db import Database
+from evolver.store.leases import Claim
+from evolver.store.schema import parentage
+from tests import factories
+from tests.factories import do, enqueued
+
+
+def status(database: Database, name: str = "search") -> facts.Status:
+    with database.read() as connection:
+        return facts.status(connection, experiments.get(connection, name))
+
+
+def test_status_before_anything_happened(database: Database) -> None:
+    factories.created(database, budget=12)
+    assert status(database) == facts.Status(
+        experiment="search", state="created", state_reason=None, budget=12, evaluated=0, pending=0, running=0,
+        failed=0, front_size=0, best={}, workers=0, evaluations_per_hour=None, eta_s=None, leader=None,
+        faulted_workers=())  # fmt: skip
+
+
+def test_status_counts_what_a_search_does_now(database: Database) -> None:
+    factories.created(database, budget=12)
+    worker_id = factories.registered_worker(database, slots=2)
+    scheduler = Scheduler(database)
+    scheduler.step()
+    claims = [factories.must_claim(database, worker_id) for _ in range(3)]
+    factories.complete(database, claims[0], {"error": 0.2, "loss": 0.9})
+    factories.fail(database, claims[1], "oom", "too large")
+    enqueued(database, purpose="retrain")  # of no account for the search
+    scheduler.step()
+
+    now = status(database)
+    assert (now.state, now.budget, now.workers, now.failed) == ("running", 12, 1, 1)
+    assert (now.evaluated, now.running, now.pending) == (2, 1, 4)
+    assert (now.front_size, now.best) == (1, {"error": 0.2, "loss": 0.9})
+    assert now.leader == scheduler.holder.rsplit(":", 1)[0]
+    scheduler.close()
+    assert status(database).leader is None
+
+
+def test_the_rate_is_that_of_the_last_results(database: Database) -> None:
+    factories.finished(database, budget=12)
+    with database.write() as connection:  # the first results slow, the last ones 10 s apart
+        connection.execute(text("UPDATE evaluation SET ended_at = " + (
+            "strftime('%Y-%m-%d %H:%M:%f', '2030-01-01', (ingest_no * 10) || ' seconds')" if database.is_sqlite
+            else "timestamptz '2030-01-01' + ingest_no * interval '10 seconds'")))  # fmt: skip
+        connection.execute(text("UPDATE experiment SET budget = 32, state = 'running'"))
+
+    now = status(database)
+    assert now.evaluations_per_hour == pytest.approx(360)
+    assert now.eta_s == pytest.approx(200)
+    do(database, experiments.transition, factories.current(database), "paused")
+    assert status(database).eta_s is None
+
+
+def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -> None:
+    factories.running(database)
+    live, gone = factories.registered_worker(database), factories.registered_worker(database)
+    faulted = factories.registered_worker(database, host="broken")
+    factories.must_claim(database, live)
+    do(database, leases.heartbeat, gone, [], -1.0)
+    do(database, leases.worker_state, faulted, "faulted", "no data")
+
+    with database.read() as connection:
+        workers = facts.live_workers(connection)
+    assert [(one.id, one.running) for one in workers] == [(live, 1)]
+    assert 0 <= workers[0].seconds_since_heartbeat < 60
+    assert status(database).faulted_workers == ("broken:1: no data",)
+
+
+def test_the_front_of_any_time_is_what_the_changes_until_then_leave(database: Database) -> None:
+    found = factories.finished(database, budget=30)
+    with database.read() as connection:
+        changes = steps.all_memberships(connection, found.id)
+        for at in range(found.ingested + 1):
+            expected: set[int] = set()
+            for change in sorted(changes, key=lambda one: (one.at, isinstance(one, Entry))):
+                if change.kind == "front" and change.at <= at:
+                    (expected.add if isinstance(change, Entry) else expected.discard)(change.genome_id)
+            front = facts.front_members(connection, found, at)
+            assert {member.genome_id for member in front} == expected
+            assert [m.objectives["error"] for m in front] == sorted(m.objectives["error"] for m in front)
+        assert facts.front_members(connection, found, found.ingested) == facts.front_members(
+            connection, found
+        )
+
+
+def test_genomes_are_listed_in_order_of_birth(database: Database) -> None:
+    def fail_some(database: Database, claim: Claim) -> None:
+        if claim.task.genome_id % 4 == 0:
+            factories.fail(database, claim, "oom", "too large")
+        else:
+            factories.complete(database, claim)
+
+    found = factories.finished(database, end=fail_some)
+    with database.read() as connection:
+        everything = facts.genomes(connection, found)
+        failed = facts.genomes(connection, found, states=["failed"])
+    assert [one.birth for one in everything] == list(range(1, 13))
+    assert failed == [one for one in everything if one.failure_kind == "oom"] != []
+    assert all(
+        set(one.objectives) == {"error", "loss", "params", "flops"} for one in everything if one not in failed
+    )
+    assert all(one.objectives == {} for one in failed)
+
+
+def test_a_genome_is_shown_with_all_its_evaluations(database: Database) -> None:
+    factories.running(database)
+    worker_id = factories.registered_worker(database, host="node1")
+    first = factories.must_claim(database, worker_id)
+    factories.fail(database, first, "crash", "killed by SIGKILL")
+    second = factories.must_claim(database, worker_id)
+    with database.write() as connection:
+        for number in (1, 2):
+            leases.record_epoch(connection, second.lease, Epoch(number, 1.0, 0.5, 1.1, 0.6, 0.1, 2.0))
+        saved = SavedCheckpoint("weights", 2, "the key", "0" * 64, 10)
+        leases.record_checkpoint(connection, second.lease, saved)
+    factories.complete(database, second, {"error": 0.25, "loss": 0.5})
+
+    with database.read() as connection:
+        detail = facts.genome_detail(connection, first.task.genome_id)
+    assert (detail.experiment, detail.birth, detail.operator, detail.parent_ids) == (
+        "search",
+        1,
+        "random",
+        (),
+    )
+    assert (detail.code, detail.rng_seed) == (first.task.code, (0, 1))
+    assert abs((datetime.now(UTC) - detail.born_at).total_seconds()) < 60
+    (shown,) = detail.evaluations
+    assert (shown.purpose, shown.state, shown.weights) == ("search", "done", "the key")
+    assert shown.objectives == {"error": 0.25, "loss": 0.5}
+    assert [(one.number, one.host, one.outcome, one.message) for one in shown.attempts] == [
+        (1, "node1", "failed", "killed by SIGKILL"), (2, "node1", "done", None)]  # fmt: skip
+    assert [one.epoch for one in shown.curve] == [1, 2]
+
+
+def test_a_lineage_holds_every_ancestor_at_its_least_distance(database: Database) -> None:
+    found = factories.finished(database, budget=40)
+    with database.read() as connection:
+        parents: dict[int, list[int]] = {}
+        for child, parent in connection.execute(select(parentage.c.child_id, parentage.c.parent_id)):
+            parents.setdefault(child, []).append(parent)
+        deepest = 0
+        for one in facts.genomes(connection, found):
+            lineage = facts.lineage(connection, one.genome_id)
+            assert {a.genome_id: a.distance for a in lineage} == distances(one.genome_id, parents)
+            assert [a.distance for a in lineage] == sorted(a.distance for a in lineage)
+            assert lineage[0].operator == one.operator
+            assert all(sorted(a.parent_ids) == sorted(parents.get(a.genome_id, [])) for a in lineage)
+            deepest = max(deepest, lineage[-1].distance)
+    assert deepest >= 3
+
+
+def distances(genome_id: int, parents: dict[int, list[int]]) -> dict[int, int]:
+    found = {genome_id: 0}
+    waiting = deque([genome_id])
+    while waiting:
+        one = waiting.popleft()
+        for parent in parents.get(one, []):
+            if parent not in found:
+                found[parent] = found[one] + 1
+                waiting.append(parent)
+    return found
+
+
+def test_an_id_that_is_not_there_is_not_found(database: Database) -> None:
+    factories.created(database)
+    with database.read() as connection:
+        for look in (facts.genome_detail, facts.lineage):
+            with pytest.raises(NotFound, match="no genome 99; 'evolver front NAME'"):
+                look(connection, 99)  # type: ignore[operator]
+        assert facts.curve(connection, 99) == []
