@@ -130,21 +130,19 @@ class LocalWorkers:
     """The workers of one experiment on this machine. The caller calls ``attend`` from time to time.
 
     They end with this process, however it ends. The database's URL, which may hold a password, is
-    passed in their environment. What they print goes to ``log_dir``, a file for each.
+    passed in their environment. What they print goes to a file for each, which messages name.
     """
 
     url: URL
     experiment: str
     options: LocalOptions
-    log_dir: Path = field(init=False)
     _places: list[_Place] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log_dir = _log_dir(self.url)
+        numbers = range(1, self.options.number + 1)
+        directory = _log_dir(self.url) if numbers else Path()
         stem = re.sub(r"[^\w.-]", "_", self.experiment)
-        self._places = [
-            _Place(self.log_dir / f"{stem}-{number}.log") for number in range(1, self.options.number + 1)
-        ]
+        self._places = [_Place(directory / f"{stem}-{number}.log") for number in numbers]
 
     @property
     def alive(self) -> int:

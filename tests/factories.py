@@ -20,6 +20,22 @@ from evolver.store.queue import NewEvaluation
 from evolver.store.schema import genome
 
 NO_VERSIONS: Mapping[str, str] = {}
+DEFAULTS: Mapping[str, Any] = {
+    "space": "tiny",
+    "evaluator": "surrogate",
+    "population": 4,
+    "budget": 12,
+    "epochs": 2,
+}
+FEW_PHENOTYPES: Mapping[str, Any] = {
+    "blocks": [1, 1],
+    "max_convs_per_block": 1,
+    "pools": [1, 1],
+    "channels": [4, 5],
+    "conv_kernel": [1, 1],
+    "dense_layers": [0, 0],
+}
+"""Settings of a space so small that duplicates are certain."""
 
 
 def do(database: Database, function: Callable[..., Any], *arguments: Any, **values: Any) -> Any:
@@ -30,8 +46,7 @@ def do(database: Database, function: Callable[..., Any], *arguments: Any, **valu
 
 def created(database: Database, name: str = "search", **values: Any) -> Experiment:
     """An experiment of ``tiny`` on digits with the surrogate evaluator, as ``evolver new`` makes it."""
-    given = {"space": "tiny", "evaluator": "surrogate", "population": 4, "budget": 12, "epochs": 2, **values}
-    settings, data = config.build(name, config.parse(given), Path())
+    settings, data = config.build(name, config.parse({**DEFAULTS, **values}), Path())
     with database.write() as connection:
         return experiments.create(connection, settings, data, config.initial_selector_state(settings))
 

@@ -97,7 +97,7 @@ def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
     ctx.exit(exit_code)
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("evolver", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="evolver")
 def main() -> None:
     """Search for convolutional networks by evolution, with a database as the only shared part.

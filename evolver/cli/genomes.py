@@ -22,7 +22,7 @@ from evolver.store.states import FAILURE_KINDS
 @db_option
 @json_option
 def front(name: str, db_url: str | None, as_json: bool) -> None:
-    """The front of NAME: genomes that no other beats in all objectives, best first objective first."""
+    """The front of NAME: the genomes that no other dominates, sorted by the first objective."""
     with opened(db_url) as database, database.read() as connection:
         found = experiments.get(connection, name)
         members = facts.front_members(connection, found)
@@ -136,7 +136,9 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
         echo_json({"retried": [one.genome_id for one in failed], "states": states})
         return
     click.echo(
-        f"{len(failed)} genomes will be evaluated again" if failed else "nothing to retry: no such failure"
+        f"{len(failed)} genomes will be evaluated again"
+        if failed
+        else "nothing to retry: no such failure, or it was retried already"
     )
     for name, state in states.items():
         go_on = "" if state in ("created", "running") else f"; go on with it: evolver resume {name}"

@@ -87,7 +87,9 @@ def duration(seconds: float | None) -> str:
 
 def table(*columns: str, left: Sequence[str] = (), title: str | None = None) -> Table:
     """An empty table: columns are aligned to the right, except those in ``left``."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold"
+    )
     for column in columns:
         made.add_column(column, justify="left" if column in left else "right", overflow="fold")
     return made

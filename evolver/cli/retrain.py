@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import RenderableType
 from rich.text import Text
 
 from evolver.cli import INTERRUPTED
 from evolver.cli.display import Display
 from evolver.cli.options import DATA_DIR, db_option, examples, json_option, opened, worker_options
 from evolver.cli.output import compact, console, echo_json, shown, table
-from evolver.cli.stopping import Stopping
+from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import InvalidInput
 from evolver.localrun import LocalOptions, LocalWorkers, check_data
 from evolver.retraining import Retraining, enqueue, full_recipe
@@ -100,7 +99,7 @@ def _train(database: Database, name: str, asked: Retraining, local: LocalOptions
                 try:
                     rows = _rows(database, asked)
                     left = sum(row.state in OPEN for row in rows)
-                    display.show(_progress(rows), _progress_line(rows))
+                    display.show(Text(_progress(rows)), _progress(rows))
                 except DatabaseUnavailable as error:
                     display.show(Text(f"{error}; trying again"), f"{error}; trying again")
                 if left:
@@ -108,8 +107,7 @@ def _train(database: Database, name: str, asked: Retraining, local: LocalOptions
                         display.say(line)
                     stopping.wait(LOOK_EVERY_S)
         finally:
-            asked_before = stopping.requests
-            workers.stop(stopping.wait, hurried=lambda: stopping.requests > asked_before)
+            stop_workers(workers, stopping)
     return left != 0
 
 
@@ -118,15 +116,11 @@ def _rows(database: Database, asked: Retraining) -> list[RetrainFact]:
         return facts.retrainings(connection, asked.genome_ids, asked.recipe_id)
 
 
-def _progress_line(rows: list[RetrainFact]) -> str:
+def _progress(rows: list[RetrainFact]) -> str:
     counts = Counter(row.state for row in rows)
     return "retraining: " + ", ".join(
         f"{counts[state]} {state}" for state in ("done", "running", "pending", "failed")
     )
-
-
-def _progress(rows: list[RetrainFact]) -> RenderableType:
-    return Text(_progress_line(rows))
 
 
 def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_json: bool) -> None:

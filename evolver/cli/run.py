@@ -26,17 +26,20 @@ from evolver.cli.options import (
 )
 from evolver.cli.output import console, echo_json, front_rows, front_table, status_line, status_view
 from evolver.cli.settings import Given
-from evolver.cli.stopping import Stopping
+from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
 from evolver.evaluation import DatasetRef
 from evolver.localrun import LocalOptions, LocalWorkers, check_data
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, facts
 from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.experiments import Experiment
+from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.store.facts import GenomeFact
 
 LOOK_EVERY_S = 0.5
+LEASE_S = 5.0
+"""Shorter than a scheduler's elsewhere: after a crash, the same command soon goes on."""
+New = tuple[Settings, NewDataset]
 
 
 @click.command(
@@ -72,14 +75,11 @@ def run(
     """
     given = settings.read(options, config_file, data_dir)
     local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url)
-    found = _find(db_url, name)
-    if found is not None:
-        settings.require_same(found, given)
-    if workers and not (found and found.state == "finished"):
-        _check_data(name, given, found, local)
-    with opened(db_url, create=True) as database, Display(console(stderr=as_json)) as display:
-        found = _ready(database, name, given, display)
-        interrupted = found.state != "finished" and _search(database, name, local, display)
+    new = _checked(name, given, _find(db_url, name), local)
+    with opened(db_url, create=True) as database:
+        with Display(console(stderr=as_json)) as display:
+            found = _ready(database, name, new, display)
+            interrupted = found.state != "finished" and _search(database, name, local, display)
         _report(database, name, given, as_json=as_json, interrupted=interrupted)
     if interrupted:
         click.get_current_context().exit(INTERRUPTED)
@@ -88,29 +88,38 @@ def run(
 def _find(db_url: str | None, name: str) -> Experiment | None:
     if not exists(db_url):
         return None
-    with opened(db_url) as database, database.read() as connection:
+    # A SQLite file without a schema is what a first start leaves that was killed: it is completed.
+    with opened(db_url, create=True) as database, database.read() as connection:
         return experiments.find(connection, name)
 
 
-def _check_data(name: str, given: Given, found: Experiment | None, local: LocalOptions) -> None:
-    """Before anything is written: data that are missing here would stop every local worker."""
-    if found is not None:
-        check_data(found.settings.evaluator, found.dataset, local)
+def _checked(name: str, given: Given, found: Experiment | None, local: LocalOptions) -> New | None:
+    """Check everything before anything is written; returns what to make if the experiment is not there.
+
+    Data that are missing here would stop every local worker, so they are looked for as well.
+    """
+    new = None
+    if found is None:
+        new = settings.of_new(name, given)
+        built, data = new
+        fields = {key: getattr(data, key) for key in NewDataset.__slots__}
+        evaluator, dataset = built.evaluator, DatasetRef(id=0, **fields)
     else:
-        built, data = settings.of_new(name, given)
-        check_data(built.evaluator, DatasetRef(id=0, **_fields(data)), local)
+        settings.require_same(found, given)
+        evaluator, dataset = found.settings.evaluator, found.dataset
+    if local.number and not (found and found.state == "finished"):
+        check_data(evaluator, dataset, local)
+    return new
 
 
-def _fields(data: experiments.NewDataset) -> dict[str, Any]:
-    return {key: getattr(data, key) for key in experiments.NewDataset.__slots__}
-
-
-def _ready(database: Database, name: str, given: Given, display: Display) -> Experiment:
-    """The experiment, made or brought back to running."""
+def _ready(database: Database, name: str, new: New | None, display: Display) -> Experiment:
+    """The experiment, made or brought back to running. Raises NotFound when it was deleted meanwhile."""
     with database.write() as connection:
         found = experiments.find(connection, name)
         if found is None:
-            built, data = settings.of_new(name, given)
+            if new is None:
+                raise NotFound(f"experiment '{name}' was deleted meanwhile")
+            built, data = new
             display.say(f"made experiment '{name}': {data.name}, budget {built.budget}")
             return experiments.create(connection, built, data, config.initial_selector_state(built))
         if found.state in ("paused", "stopped"):
@@ -125,7 +134,7 @@ def _ready(database: Database, name: str, given: Given, display: Display) -> Exp
 
 def _search(database: Database, name: str, local: LocalOptions, display: Display) -> bool:
     """Search until the experiment has ended; returns whether it was interrupted before that."""
-    scheduler = Scheduler(database, [name])
+    scheduler = Scheduler(database, [name], lease_s=LEASE_S)
     workers = LocalWorkers(database.url, name, local)
     with Stopping() as stopping:
         watch = _Watch(database, name, workers, display, stopping)
@@ -134,8 +143,7 @@ def _search(database: Database, name: str, local: LocalOptions, display: Display
             if stopping.requested:
                 display.say("stopping: the workers hand their work back; Ctrl-C again leaves at once")
         finally:
-            asked = stopping.requests
-            workers.stop(stopping.wait, hurried=lambda: stopping.requests > asked)
+            stop_workers(workers, stopping)
             scheduler.close()
     return not watch.ended
 
@@ -206,7 +214,7 @@ def _next_commands(
     if not members:
         return [f"why did all fail?  evolver status {name}{db}"]
     return [
-        f"draw it:         evolver plot {name} --output front.png{db}",
+        f"draw it:          evolver plot {name} --output front.png{db}",
         f"look at a genome: evolver show {members[0].genome_id}{db}",
         f"train it in full: evolver retrain {name}{data}{db}",
     ]

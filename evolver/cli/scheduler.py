@@ -14,8 +14,17 @@ from evolver.store import experiments
 
 @click.command(epilog=examples("evolver scheduler", "evolver scheduler shirts pets"))
 @click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--lease",
+    "lease_s",
+    default=15.0,
+    show_default=True,
+    metavar="S",
+    type=click.FloatRange(min=1),
+    help="Seconds without a step after which another scheduler takes over.",
+)
 @db_option
-def scheduler(names: tuple[str, ...], db_url: str | None) -> None:
+def scheduler(names: tuple[str, ...], lease_s: float, db_url: str | None) -> None:
     """Breed genomes and select, for the experiments of these NAMEs or all, until stopped.
 
     Any number may run: one leads an experiment, the others stand by. Ctrl-C or SIGTERM ends it with
@@ -28,7 +37,7 @@ def scheduler(names: tuple[str, ...], db_url: str | None) -> None:
         with database.read() as connection:
             for name in names:
                 experiments.get(connection, name)
-        leading = Scheduler(database, names)
+        leading = Scheduler(database, names, lease_s=lease_s)
         with Stopping() as stopping:
             try:
                 leading.run(lambda: stopping.requested, stopping.wait)

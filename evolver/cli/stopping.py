@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from evolver.localrun import LocalWorkers
 
 SLICE_S = 0.1
 """The longest that a request to stop waits."""
@@ -41,3 +44,9 @@ class Stopping:
         end, known = time.monotonic() + seconds, self.requests
         while self.requests == known and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, SLICE_S))
+
+
+def stop_workers(workers: LocalWorkers, stopping: Stopping) -> None:
+    """Have local workers hand back their work and end; a request from now on makes them leave at once."""
+    known = stopping.requests
+    workers.stop(stopping.wait, hurried=lambda: stopping.requests > known)

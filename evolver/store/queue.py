@@ -57,7 +57,11 @@ def inherit(connection: Connection, experiment_id: int) -> None:
     waiting = connection.execute(
         select(evaluation.c.id, twin.c.id, twin.c.state, twin.c.failure_kind)
         .join(twin, twin.c.id == evaluation.c.waits_for)
-        .where(evaluation.c.experiment_id == experiment_id, twin.c.state.in_(["done", "failed"]))
+        .where(
+            evaluation.c.experiment_id == experiment_id,
+            evaluation.c.waits_for.is_not(None),  # implied, but PostgreSQL needs it to use the partial index
+            twin.c.state.in_(["done", "failed"]),
+        )
         .order_by(evaluation.c.id)
     ).all()
     for evaluation_id, twin_id, state, kind in waiting:

@@ -71,8 +71,7 @@ def test_times_tell_when_a_search_first_started_and_last_ended(database: Databas
 def test_what_is_created_is_found_again(database: Database) -> None:
     values: dict[str, Any] = {"seed": 5, "patience": 9, "max_hours": 1.5, "objectives": "error,params"}
     found = factories.created(database, **values)
-    settings, _ = config.build("search", config.parse({"space": "tiny", "evaluator": "surrogate", "population": 4,
-                                                       "budget": 12, "epochs": 2, **values}), Path())  # fmt: skip
+    settings, _ = config.build("search", config.parse({**factories.DEFAULTS, **values}), Path())
 
     assert found.settings == settings
     assert (found.state, found.born, found.ingested, found.failed, found.active_s) == (
@@ -168,16 +167,16 @@ def test_nothing_of_a_removed_experiment_remains(database: Database) -> None:
 
     factories.created(database, "stays")
     before = counts(database)
-    found = factories.finished(database, "goes", end=end, space_settings={"blocks": [1, 1], "channels": [4, 5],
-                               "max_convs_per_block": 1, "conv_kernel": [1, 1], "dense_layers": [0, 0]})  # fmt: skip
+    goes = factories.finished(database, "goes", end=end, budget=20)
+    twins = factories.finished(database, "twins", budget=20, space_settings=factories.FEW_PHENOTYPES)
     with database.read() as connection:
+        duplicates = select(func.count(schema.genome.c.duplicate_of))
+        assert connection.execute(duplicates).scalar_one() > 0
         evaluation_id = connection.execute(select(func.min(schema.evaluation.c.id))).scalar_one()
     enqueued(database, "goes", init_from=evaluation_id, waits_for=evaluation_id)
     full = counts(database)
-    with database.read() as connection:
-        twins = select(func.count(schema.genome.c.duplicate_of))
-        assert connection.execute(twins).scalar_one() > 0
     assert all(full.values()), full
 
-    do(database, experiments.remove, found)
+    for found in (goes, twins):
+        do(database, experiments.remove, found)
     assert counts(database) == {**before, "worker": full["worker"]}

@@ -55,10 +55,13 @@ def test_status_counts_what_a_search_does_now(database: Database) -> None:
 
 def test_the_rate_is_that_of_the_last_results(database: Database) -> None:
     factories.finished(database, budget=12)
-    with database.write() as connection:  # the first results slow, the last ones 10 s apart
-        connection.execute(text("UPDATE evaluation SET ended_at = " + (
-            "strftime('%Y-%m-%d %H:%M:%f', '2030-01-01', (ingest_no * 10) || ' seconds')" if database.is_sqlite
-            else "timestamptz '2030-01-01' + ingest_no * interval '10 seconds'")))  # fmt: skip
+    ended_at = (
+        "strftime('%Y-%m-%d %H:%M:%f', '2030-01-01', (ingest_no * 10) || ' seconds')"
+        if database.is_sqlite
+        else "timestamptz '2030-01-01' + ingest_no * interval '10 seconds'"
+    )
+    with database.write() as connection:  # a result every 10 seconds
+        connection.execute(text(f"UPDATE evaluation SET ended_at = {ended_at}"))
         connection.execute(text("UPDATE experiment SET budget = 32, state = 'running'"))
 
     now = status(database)
@@ -184,5 +187,5 @@ def test_an_id_that_is_not_there_is_not_found(database: Database) -> None:
     with database.read() as connection:
         for look in (facts.genome_detail, facts.lineage):
             with pytest.raises(NotFound, match="no genome 99; 'evolver front NAME'"):
-                look(connection, 99)  # type: ignore[operator]
+                look(connection, 99)
         assert facts.curve(connection, 99) == []

@@ -1,0 +1,141 @@
+"""What bad input gets: one line, an exit code, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evolver.store.db import Database
+from tests.acceptance.helpers import cli, create, facts_of, refused
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+BAD_SETTINGS = [
+    (["--dataset", "mnits"], "did you mean mnist"),
+    (["--space", "tini"], "did you mean tiny"),
+    (["--objectives", "error,los"], "did you mean loss"),
+    (["--selector", "moed"], "did you mean moead"),
+    (["--recipe", "fst"], "did you mean fast"),
+    (["--evaluator", "trian"], "did you mean train"),
+    (["--population", "3"], "greater than or equal to 4"),
+    (["--budget", "5", "--population", "10"], "smaller than the population"),
+    (["--epochs", "0"], "epochs"),
+    (["--epochs", "many"], "See 'evolver"),
+    (["--dataset", "npz:nothing.npz"], "nothing.npz"),
+    (["--dataset", "npz"], "needs a path"),
+    (["--config", "nothing.toml"], "nothing.toml"),
+    (["--colour", "red"], "--colour"),
+]
+
+
+@pytest.mark.parametrize("command", [["new"], ["run"], ["run", "--workers", "0"]], ids=" ".join)
+@pytest.mark.parametrize(("options", "message"), BAD_SETTINGS)
+def test_bad_settings(directory: Path, command: list[str], options: list[str], message: str) -> None:
+    assert message in refused(*command, "demo", *options)
+    assert list(directory.iterdir()) == []
+
+
+def test_an_unknown_key_in_a_config_file(directory: Path) -> None:
+    (directory / "demo.toml").write_text('space = "tiny"\nbugdet = 30\n')
+    assert "did you mean budget" in refused("new", "demo", "--config", "demo.toml")
+    (directory / "demo.toml").write_text("space = tiny")
+    assert "not valid TOML" in refused("new", "demo", "--config", "demo.toml")
+    assert [path.name for path in directory.iterdir()] == ["demo.toml"]
+
+
+def test_missing_data(directory: Path) -> None:
+    assert "pets" in refused("run", "demo", "--dataset", "imagefolder:pets", "--space", "tiny")
+    assert "--download" in refused("run", "demo", "--dataset", "mnist", "--space", "tiny", code=4)
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "malformed"),
+        ("mysql://host/name", "not supported"),
+        ("sqlite:///missing/evolver.db", "directory"),
+        ("postgresql://me:secret@127.0.0.1:1/evolver", "cannot use the database"),
+    ],
+)
+def test_bad_database_urls(url: str, message: str) -> None:
+    line = refused("new", "demo", "--space", "tiny", "--db", url, code=3)
+    assert message in line
+    assert "secret" not in line
+
+
+def test_a_file_that_is_no_database(directory: Path) -> None:
+    (directory / "evolver.db").write_text("something else, of some length, that SQLite does not know" * 20)
+    assert "not a SQLite database" in refused("status", code=3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["front"], ["pause"], ["extend", "--budget", 9], ["retrain"], ["plot", "--output", "x.png"]],
+)
+def test_an_unknown_experiment(sqlite_url: str, command: list[object]) -> None:
+    database = Database.open(sqlite_url)
+    create(database)
+    database.dispose()
+    assert "did you mean demo" in refused(command[0], "dmo", *command[1:], url=sqlite_url)
+
+
+@pytest.mark.parametrize("command", ["show", "lineage", "logs", "retry"])
+def test_an_unknown_genome(sqlite_url: str, command: str) -> None:
+    assert "there is no genome 77" in refused(command, 77, url=sqlite_url)
+
+
+def test_unknown_commands_and_missing_arguments(sqlite_url: str) -> None:
+    assert "did you mean status" in refused("statsu")
+    assert "evolver db --help" in refused("db")
+    assert "give the id of a genome" in refused("retry", url=sqlite_url)
+    assert "not both" in refused("retrain", "x", "--front", "--genome", 1, url=sqlite_url)
+
+
+def test_a_name_that_exists_with_other_settings(sqlite_url: str) -> None:
+    assert (
+        cli("new", "demo", "--space", "tiny", "--recipe", "fast", "--epochs", 3, url=sqlite_url).exit_code
+        == 0
+    )
+    before = facts_of("list", url=sqlite_url)
+    assert "exists already" in refused("new", "demo", url=sqlite_url)
+    for option, value, shown in (
+        ("--space", "small", "(tiny, not small)"),
+        ("--epochs", 4, "(fast 3, not fast 4)"),
+        ("--recipe", "paper", "(fast 3, not paper 10)"),
+        ("--budget", 300, "evolver extend"),
+        ("--seed", 5, "(0, not 5)"),
+        ("--dataset", "mnist", "(digits, not mnist)"),
+    ):
+        line = refused("run", "demo", option, value, url=sqlite_url)
+        assert f"another {option}" in line
+        assert shown in line
+    assert facts_of("list", url=sqlite_url) == before
+
+
+def test_new_takes_file_and_options(directory: Path) -> None:
+    (directory / "demo.toml").write_text(
+        'space = "tiny"\nbudget = 30\npopulation = 6\nobjectives = ["error", "params"]\n'
+        "[recipe_settings]\nlr = 0.5\n"
+    )
+    made = facts_of("new", "demo", "--config", "demo.toml", "--budget", 40)
+    assert (made["budget"], made["population"], made["objectives"]) == (40, 6, ["error", "params"])
+    shown = cli("new", "again", "--config", "demo.toml").stdout
+    assert "evolver run again" in shown
+
+
+def test_the_path_of_own_data_is_not_stored(directory: Path) -> None:
+    (directory / "far" / "away").mkdir(parents=True)
+    images = np.zeros((20, 8, 8), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    np.savez(directory / "far/away/pets.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    shown = cli("new", "demo", "--space", "tiny", "--dataset", f"npz:{directory}/far/away/pets.npz").stdout
+    assert f"evolver worker demo --data-dir {directory}/far/away" in shown
+    assert facts_of("list")[0]["dataset"] == "npz:pets.npz"

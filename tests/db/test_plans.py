@@ -1,0 +1,199 @@
+"""What is done often reads through indexes: no plan passes over a large table.
+
+Statements are recorded while the functions of the store run on a search of 20,000 genomes, and then
+explained in the same transaction. An index that holds only what is open or unnumbered may be read as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from evolver.store import facts, leases, queue, steps
+from evolver.store.db import Database
+from evolver.store.experiments import Experiment
+from tests import factories
+
+GENOMES = 20_000
+OPEN = 8
+"""The last evaluations: half of them pending, the others running."""
+LARGE = ("genome", "evaluation", "objective_value", "attempt", "parentage", "epoch_metric")
+ALIASES = {"twin": "evaluation", "newer": "evaluation"}
+SMALL_INDEXES = frozenset(
+    f"ix_evaluation_{name}" for name in ("claimable", "open", "leased", "unnumbered", "waits_for")
+)
+NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {GENOMES}) "
+
+LOAD = [
+    "INSERT INTO genome (id, experiment_id, birth, code, phenotype, operator, rng_seed, tries, slot, "
+    "born_after_ingest, breeder_version, params, flops) " + NUMBERS +
+    "SELECT i, :experiment, i, '{}', 'phenotype ' || i, 'random', '[0, 1]', 1, 0, 0, 1, 1000, 1000 FROM n",
+    "INSERT INTO parentage (child_id, position, parent_id) " + NUMBERS +
+    "SELECT i, 0, i - 1 - i % 40 FROM n WHERE i > 100",
+    "INSERT INTO evaluation (id, experiment_id, genome_id, purpose, dataset_id, recipe_id) " + NUMBERS +
+    "SELECT i, :experiment, i, 'search', :dataset, :recipe FROM n",
+    f"UPDATE evaluation SET state = 'done', ended_at = enqueued_at, "
+    f"ingest_no = CASE WHEN id <= {GENOMES - 3 * OPEN} THEN id END WHERE id <= {GENOMES - OPEN}",
+    "INSERT INTO objective_value (evaluation_id, objective, value) "
+    "SELECT id, 'error', id / 40000.0 FROM evaluation WHERE state = 'done' UNION ALL "
+    "SELECT id, 'loss', 1.0 - id / 40000.0 FROM evaluation WHERE state = 'done'",
+    "INSERT INTO attempt (evaluation_id, number, worker_id, host, slot, token, device, device_name, "
+    "versions, ended_at, outcome) SELECT id, 1, :worker, 'host', 0, 'token ' || id, 'cpu', 'a processor', "
+    "'{}', enqueued_at, 'done' FROM evaluation WHERE state = 'done'",
+    "INSERT INTO epoch_metric (evaluation_id, epoch, train_loss, train_error, lr, seconds) "
+    "SELECT id, 1, 1, 1, 1, 1 FROM evaluation WHERE state = 'done'",
+    "INSERT INTO membership (experiment_id, kind, genome_id, entered_at, left_at) "
+    f"SELECT experiment_id, 'front', genome_id, id, CASE WHEN id < {GENOMES - 400} THEN id + 100 END "
+    "FROM evaluation WHERE ingest_no % 10 = 0",
+    "INSERT INTO membership (experiment_id, kind, slot, genome_id, entered_at, left_at) "
+    "SELECT experiment_id, 'population', id % 20, genome_id, id, "
+    f"CASE WHEN id <= {GENOMES - 100} THEN id + 20 END FROM evaluation WHERE ingest_no <= {GENOMES - 80}",
+    f"UPDATE experiment SET state = 'running', born = {GENOMES}, ingested = {GENOMES - 3 * OPEN}",
+]  # fmt: skip
+
+
+@pytest.fixture
+def large(database: Database) -> Database:
+    """A search under way, with 20,000 genomes behind it."""
+    found = factories.created(database, budget=2 * GENOMES, population=20)
+    values = {
+        "experiment": found.id,
+        "dataset": found.dataset.id,
+        "recipe": found.recipe_id,
+        "worker": factories.registered_worker(database),
+    }
+    with database.write() as connection:
+        for statement in LOAD:
+            names = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), names)
+        if not database.is_sqlite:
+            connection.execute(text("ANALYZE"))
+    for _ in range(OPEN // 2):
+        factories.must_claim(database, values["worker"])
+    return database
+
+
+Use = Callable[[Connection, Experiment], object]
+
+
+def claim(connection: Connection, _found: Experiment) -> None:
+    leases.claim(
+        connection,
+        1,
+        slot=0,
+        device="cpu",
+        device_name="a processor",
+        versions={},
+        lease_s=60,
+        offers=leases.offers(connection),
+    )
+
+
+def end(connection: Connection, _found: Experiment) -> None:
+    lease = running_lease(connection)
+    leases.heartbeat(connection, 1, [lease], 60)
+    leases.complete(connection, lease, {"error": 0.5, "loss": 0.5})
+
+
+def running_lease(connection: Connection) -> leases.Lease:
+    running = text("SELECT id, token FROM evaluation WHERE id > :id AND state = 'running' LIMIT 1")
+    row = connection.execute(running, {"id": GENOMES - OPEN}).one()
+    return leases.Lease(row.id, row.token)
+
+
+def reap(connection: Connection, _found: Experiment) -> None:
+    leases.heartbeat(connection, 1, [running_lease(connection)], -1)
+    leases.reap(connection)
+
+
+OBJECTIVES = ("error", "loss")
+USES: dict[str, Use] = {
+    "claim": claim,
+    "heartbeat and complete": end,
+    "reap": reap,
+    "newly ended": lambda c, found: steps.newly_ended(c, found.id, OBJECTIVES, 256),
+    "number ended": lambda c, _: steps.number_ended(c, {GENOMES - OPEN: GENOMES}),
+    "first birth, known": lambda c, found: steps.first_birth(c, found.id, "phenotype 777"),
+    "first birth, new": lambda c, found: steps.first_birth(c, found.id, "another phenotype"),
+    "genome of birth": lambda c, found: steps.genome_of_birth(c, found.id, 777),
+    "population": lambda c, found: steps.members(c, found.id, "population", OBJECTIVES),
+    "depth": lambda c, found: queue.depth(c, found.id),
+    "inherit": lambda c, found: queue.inherit(c, found.id),
+    "other open": lambda c, found: queue.other_open(c, found.id),
+    "status": facts.status,
+    "front": facts.front_members,
+    "earlier front": lambda c, found: facts.front_members(c, found, 500),
+    "genome": lambda c, _: facts.genome_detail(c, 777),
+    "lineage": lambda c, _: facts.lineage(c, 500),
+}
+
+
+def test_frequent_statements_read_through_indexes(large: Database) -> None:
+    found = factories.current(large)
+    slow: list[str] = []
+    for name, use in USES.items():
+        with large.write() as connection, recorded(connection) as statements:
+            use(connection, found)
+            explained = [(statement, explain(connection, *statement)) for statement in list(statements)]
+            connection.rollback()
+        assert explained, name
+        slow += [f"{name}: {scan}\n{sql}" for (sql, _), scans in explained for scan in scans]
+    assert not slow, "\n".join(slow)
+
+
+Statement = tuple[str, Any]
+
+
+@contextmanager
+def recorded(connection: Connection) -> Iterator[list[Statement]]:
+    """The statements with their parameters that are executed inside, but for plain inserts."""
+    statements: list[Statement] = []
+
+    def record(_c: object, _cursor: object, sql: str, parameters: Any, _context: object, _many: bool) -> None:
+        if sql.startswith(("SELECT", "UPDATE", "DELETE")) or ("INSERT" in sql and "SELECT" in sql):
+            statements.append((sql, parameters))
+
+    event.listen(connection, "before_cursor_execute", record)
+    yield statements
+    event.remove(connection, "before_cursor_execute", record)
+
+
+def explain(connection: Connection, sql: str, parameters: Any) -> list[str]:
+    """The steps of the statement's plan that pass over a large table."""
+    if connection.dialect.name == "sqlite":
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        return [row.detail for row in plan if _scans_on_sqlite(row.detail)]
+    plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+    return [_shown(node) for node in _nodes(plan.scalar_one()[0]["Plan"]) if _scans_on_postgresql(node)]
+
+
+def _scans_on_sqlite(detail: str) -> bool:
+    found = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", detail)
+    return found is not None and is_large(found[1]) and found[2] not in SMALL_INDEXES
+
+
+def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _scans_on_postgresql(node: Mapping[str, Any]) -> bool:
+    if node["Node Type"] == "Seq Scan":
+        return is_large(node["Relation Name"])
+    index = node.get("Index Name")
+    return index is not None and index not in SMALL_INDEXES and "Index Cond" not in node
+
+
+def _shown(node: Mapping[str, Any]) -> str:
+    return " ".join(str(node.get(key, "")) for key in ("Node Type", "Relation Name", "Index Name", "Filter"))
+
+
+def is_large(name: str) -> bool:
+    table = re.sub(r"_\d+$", "", name)
+    return ALIASES.get(table, table) in LARGE
