@@ -26,6 +26,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
+from evolver import failpoints
 from evolver.errors import EnvironmentFault, EvolverError
 from evolver.space import Json
 
@@ -164,6 +165,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        failpoints.reach("child.mid_checkpoint")
         partial.replace(path)
     except OSError:
         with suppress(OSError):

@@ -237,7 +237,9 @@ def _genome_facts(connection: Connection, query: Select[Any]) -> list[GenomeFact
         values.setdefault(evaluation_id, {})[objective] = value
     names = GenomeFact.__slots__[:-1]
     return [
-        GenomeFact(**{name: getattr(row, name) for name in names}, objectives=values.get(row.evaluation_id, {}))
+        GenomeFact(
+            **{name: getattr(row, name) for name in names}, objectives=values.get(row.evaluation_id, {})
+        )
         for row in rows
     ]
 
