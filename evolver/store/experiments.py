@@ -257,17 +257,18 @@ def transition(
 
 def extend(connection: Connection, found: Experiment, budget: int) -> None:
     """Raise the budget; a finished experiment goes on. Raises InvalidInput when it is not raised."""
-    raised = connection.execute(
+    state = connection.execute(
         update(experiment)
         .where(experiment.c.id == found.id, experiment.c.budget < budget)
         .values(budget=budget)
-    )
-    if raised.rowcount == 0:
+        .returning(experiment.c.state)  # a scheduler may have finished it since it was read
+    ).scalar()
+    if state is None:
         raise InvalidInput(
             f"experiment '{found.settings.name}' has a budget of {found.settings.budget}; "
             f"give --budget a larger number than that (got {budget})"
         )
-    if found.state == "finished":
+    if state == "finished":
         transition(connection, found, "running", "extended")
 
 

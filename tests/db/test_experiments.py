@@ -147,8 +147,15 @@ def test_a_budget_is_only_raised(database: Database) -> None:
 
 @pytest.mark.parametrize("state", EXPERIMENT_STATES)
 def test_an_extended_experiment_goes_on_if_it_had_finished(database: Database, state: str) -> None:
-    do(database, experiments.extend, in_state(database, "search", state), 20)
-    assert factories.current(database).state == ("running" if state == "finished" else state)
+    before = factories.created(database)
+    found = in_state(database, "another", state)
+    do(database, experiments.extend, found, 20)
+    assert factories.current(database, "another").state == ("running" if state == "finished" else state)
+
+    do(database, experiments.transition, before, "running")
+    do(database, experiments.transition, before, "finished", "budget")
+    do(database, experiments.extend, before, 20)  # read before it finished
+    assert factories.current(database).state == "running"
 
 
 def test_the_budget_is_held_by_the_database(database: Database) -> None:
