@@ -74,12 +74,13 @@ def test_front_shows_the_front_as_it_is_now(searched: Database) -> None:
 
 
 def test_leaderboard_ranks_every_success_by_error_then_loss(searched: Database) -> None:
-    view = rows(searched, "SELECT genome_id, place, error, accuracy FROM leaderboard ORDER BY place")
-    ranked = sorted(done(searched), key=lambda one: (one.objectives["error"], one.objectives["loss"]))
+    vectors = {one.genome_id: (one.objectives["error"], one.objectives["loss"]) for one in done(searched)}
+    view = rows(searched, "SELECT genome_id, place, error, loss, accuracy FROM leaderboard")
 
-    assert [row.genome_id for row in view] == [one.genome_id for one in ranked]
-    assert [row.place for row in view] == list(range(1, len(ranked) + 1))
-    assert all(row.accuracy == pytest.approx(1 - row.error) for row in view)
+    assert {row.genome_id: (row.error, row.loss) for row in view} == vectors
+    for row in view:
+        assert row.place == 1 + sum(other < (row.error, row.loss) for other in vectors.values())
+        assert row.accuracy == pytest.approx(1 - row.error)
 
 
 def test_ancestry_is_the_closure_of_parentage(searched: Database) -> None:
