@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 TEST_FLAGS ?= -n 2 --dist loadgroup
 
-.PHONY: help install install-bench demo test lint format bench clean
+.PHONY: help install install-bench demo test test-slow lint format bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ demo: install  ## a real search on digits: two workers, about two minutes, ends 
 		--population 12 --budget 60 --seed 1
 	$(BIN)/evolver plot demo --db sqlite:///demo.db --output front.png
 
-test: install  ## all tests, on SQLite and on a PostgreSQL that they start
-	$(BIN)/python -m pytest $(TEST_FLAGS)
+test: install  ## the tests, on SQLite and on a PostgreSQL that they start
+	$(BIN)/python -m pytest $(TEST_FLAGS) -m "not slow"
+
+test-slow: install  ## the tests that take longer: random kills, real training
+	$(BIN)/python -m pytest $(TEST_FLAGS) -m slow
 
 lint: install  ## style and types
 	$(BIN)/ruff check .

@@ -40,10 +40,9 @@ def options(description: str) -> argparse.Namespace:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )  # fmt: skip
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor()
     packages = ("evolver", "numpy", "SQLAlchemy", "psycopg", "torch", "optuna", "pymoo")
     return {
         "date": datetime.now(UTC).date().isoformat(),

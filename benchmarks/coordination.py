@@ -12,18 +12,13 @@ The limit is a bare fenced claim-and-complete loop on the same server.
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import common
 import history
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 
 from evolver.evaluation import Epoch
 from evolver.scheduler import Scheduler
@@ -42,7 +37,9 @@ class Evaluations:
         self.database = database
         self.count = 0
         with database.write() as connection:
-            self.worker_id = leases.register_worker(connection, WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=600)
+            self.worker_id = leases.register_worker(
+                connection, WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=600
+            )
         self.offers: list[Offer] = []
 
     def one(self) -> bool:
@@ -103,7 +100,9 @@ def cycles_per_second(database: Database, processes: int, seconds: float) -> flo
     """The rate at which results are ingested, after a warm-up."""
     url, until = common.url_of(database), time.monotonic() + 60.0
     context = multiprocessing.get_context("spawn")
-    roles: list[Callable[[str, float], None]] = [lead_and_work] if processes == 1 else [lead] + [work] * (processes - 1)
+    roles: list[Callable[[str, float], None]] = (
+        [lead_and_work] if processes == 1 else [lead] + [work] * (processes - 1)
+    )
     until = time.monotonic() + seconds + WARM_UP_S + 4.0
     running = [context.Process(target=role, args=(url, until)) for role in roles]
     for process in running:
@@ -122,16 +121,20 @@ def cycles_per_second(database: Database, processes: int, seconds: float) -> flo
 
 def ingested(database: Database) -> int:
     with database.read() as connection:
-        return int(connection.execute(text("SELECT ingested FROM experiment WHERE name = 'history'")).scalar_one())
+        return int(
+            connection.execute(text("SELECT ingested FROM experiment WHERE name = 'history'")).scalar_one()
+        )
 
 
 if __name__ == "__main__":
     import sys
+
     with common.postgresql() as server, tempfile.TemporaryDirectory() as directory:
         database = common.new_postgresql(server, "history_1000")
         history.grow(database, 1000)
         if len(sys.argv) > 1:
             import cProfile
+
             cProfile.run("lead_and_work(common.url_of(database), time.monotonic()+8)", "/tmp/prof")
         else:
             print(cycles_per_second(database, 1, 5), cycles_per_second(database, 4, 5))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert, text, update
 
 from evolver import config
 from evolver.rng import birth_rng
@@ -84,13 +84,14 @@ def _rows(
         for position, back in enumerate((1 + i % 50, 51 + i % 49)):
             yield schema.parentage, {"child_id": i, "position": position, "parent_id": i - back}
     yield schema.evaluation, {
-        "id": i, "experiment_id": made.id, "genome_id": i, "purpose": "search", "dataset_id": made.dataset.id,
-        "recipe_id": made.recipe_id, "state": "done", "attempts": 1, "worker_id": worker_id, "token": f"{i:032x}",
-        "ingest_no": i, "ended_at": made.created_at,
+        "id": i, "experiment_id": made.id, "genome_id": i, "purpose": "search", "state": "done",
+        "dataset_id": made.dataset.id, "recipe_id": made.recipe_id, "attempts": 1,
+        "worker_id": worker_id, "token": f"{i:032x}", "ingest_no": i, "ended_at": made.created_at,
     }  # fmt: skip
     yield schema.attempt, {
-        "evaluation_id": i, "number": 1, "worker_id": worker_id, "host": "bench", "slot": 0, "token": f"{i:032x}",
-        "device": "cpu", "device_name": "cpu", "versions": {}, "ended_at": made.created_at, "outcome": "done",
+        "evaluation_id": i, "number": 1, "worker_id": worker_id, "host": "bench", "slot": 0,
+        "token": f"{i:032x}", "device": "cpu", "device_name": "cpu", "versions": {},
+        "ended_at": made.created_at, "outcome": "done",
     }  # fmt: skip
     for objective, value in (("error", error), ("loss", 2.5 * error), ("params", params), ("flops", flops)):
         yield schema.objective_value, {"evaluation_id": i, "objective": objective, "value": value}
@@ -103,19 +104,17 @@ def _rows(
 
 def _write_members(connection: Connection, made: Experiment, genomes: int) -> None:
     """The last genomes hold the slots, and the last few of those are the front."""
-    for slot in range(POPULATION):
-        connection.execute(insert(schema.membership).values(
-            experiment_id=made.id, kind="population", slot=slot, genome_id=genomes - slot, entered_at=genomes - slot))  # fmt: skip
+    slots = [{"kind": "population", "slot": slot, "genome_id": genomes - slot} for slot in range(POPULATION)]
+    front = [{"kind": "front", "slot": None, "genome_id": genomes - i} for i in range(FRONT)]
+    rows = [{"experiment_id": made.id, "entered_at": row["genome_id"], **row} for row in (*slots, *front)]
+    connection.execute(insert(schema.membership), rows)
+    values = schema.objective_value
     for i in range(FRONT):
-        genome = genomes - i
-        connection.execute(insert(schema.membership).values(
-            experiment_id=made.id, kind="front", genome_id=genome, entered_at=genome))  # fmt: skip
         for objective, value in (("error", 0.1 + 0.002 * i), ("loss", 0.4 - 0.005 * i)):
             connection.execute(
-                text(
-                    "UPDATE objective_value SET value = :value WHERE evaluation_id = :id AND objective = :name"
-                ),
-                {"value": value, "id": genome, "name": objective},
+                update(values)
+                .where(values.c.evaluation_id == genomes - i, values.c.objective == objective)
+                .values(value=value)
             )
 
 
@@ -135,12 +134,9 @@ def _codes(space: Any, sample: Any) -> list[tuple[Any, int, int]]:
 
 
 def _set_sequences(connection: Connection) -> None:
-    for table in (schema.genome, schema.evaluation):
-        connection.execute(
-            text(
-                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT max(id) FROM {table.name}))"
-            )
-        )
+    for table in ("genome", "evaluation"):
+        last = f"(SELECT max(id) FROM {table})"
+        connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {last})"))
 
 
 def _analyse(database: Database) -> None:

@@ -23,10 +23,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evolver.errors import EnvironmentFault
-from evolver.store import experiments, facts
+from evolver.store import details, experiments, facts
 from evolver.store.db import Database
+from evolver.store.details import Ancestor, GenomeDetail
 from evolver.store.experiments import Experiment
-from evolver.store.facts import Ancestor, GenomeDetail, GenomeFact, Status
+from evolver.store.facts import GenomeFact, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,12 +102,12 @@ class Evolver:
     def genome(self, genome_id: int) -> GenomeDetail:
         """Everything about one genome: code, evaluations, attempts, curves. Raises NotFound."""
         with self._database.read() as connection:
-            return facts.genome_detail(connection, genome_id)
+            return details.genome_detail(connection, genome_id)
 
     def lineage(self, genome_id: int) -> list[Ancestor]:
         """The genome itself (distance 0) and all its ancestors, nearest first. Raises NotFound."""
         with self._database.read() as connection:
-            return facts.lineage(connection, genome_id)
+            return details.lineage(connection, genome_id)
 
     def curves(self, genome_id: int) -> list[CurvePoint]:
         """The learning curves of all evaluations of a genome, a value for each epoch. Raises NotFound."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from evolver import recipe
 from evolver.errors import InvalidInput
 from evolver.recipe import Recipe
-from evolver.store import experiments, facts, queue
+from evolver.store import details, experiments, facts, queue
 from evolver.store.experiments import Experiment
 from evolver.store.queue import NewEvaluation
 
@@ -56,7 +56,7 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
     for genome_id in genome_ids:
         _require_result(connection, found, genome_id)
     recipe_id = experiments.recipe_id(connection, full.to_json())
-    known = {one.genome_id: one for one in facts.retrainings(connection, chosen, recipe_id)}
+    known = {one.genome_id: one for one in details.retrainings(connection, chosen, recipe_id)}
     added = 0
     for genome_id in chosen:
         last = known.get(genome_id)
@@ -66,7 +66,7 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
 
 
 def _require_result(connection: Connection, found: Experiment, genome_id: int) -> None:
-    detail = facts.genome_detail(connection, genome_id)
+    detail = details.genome_detail(connection, genome_id)
     if detail.experiment_id != found.id:
         raise InvalidInput(
             f"genome {genome_id} belongs to experiment '{detail.experiment}', not to '{found.settings.name}'"

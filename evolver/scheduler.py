@@ -216,11 +216,8 @@ class Search:
         )
         self._write_births(connection, plan)
         queue.inherit(connection, found.id)
-        if plan.finished:
-            try:
-                experiments.transition(connection, found, "finished", plan.finished)
-            except IllegalTransition:  # paused or stopped by someone since it was read
-                log.info("%s: not finished, its state was changed", found.settings.name)
+        if plan.finished and not experiments.finish(connection, found, plan.finished):
+            log.info("%s: not finished, it was changed meanwhile", found.settings.name)
 
     def _write_births(self, connection: Connection, plan: _Plan) -> None:
         found = self.experiment
@@ -333,36 +330,40 @@ class Scheduler:
             self._resign(self._led.pop(gone))
         for one in wanted.values():
             if one.id not in self._led and one.id not in self._refused and one.state != "paused":
-                self._try_to_lead(one)
+                self._try_to_lead(one.id)
 
-    def _try_to_lead(self, found: Experiment) -> None:
+    def _try_to_lead(self, experiment_id: int) -> None:
         with self.database.write() as connection:
-            leadership = steps.lead(connection, found.id, self.holder, self.lease_s)
+            leadership = steps.lead(connection, experiment_id, self.holder, self.lease_s)
             if leadership is None:
                 return
-            if found.state == "created":
-                experiments.transition(connection, found, "running")
-        with self.database.read() as connection:
-            current = experiments.by_id(connection, found.id)
-            if current is None:
-                return
-            try:
-                self._led[found.id] = Search(connection, current, leadership, lease_s=self.lease_s)
-                log.info("leading %s", found.settings.name)
-                return
-            except EvolverError as error:
-                if self.names:
-                    raise
-                log.error("cannot lead %s: %s", found.settings.name, error)
-                self._refused.add(found.id)
-        with self.database.write() as connection:
-            steps.resign(connection, leadership)
+            experiments.begin(connection, experiment_id)
+            found = experiments.by_id(connection, experiment_id)
+        if found is None:
+            return
+        name = found.settings.name
+        try:
+            with self.database.read() as connection:
+                self._led[experiment_id] = Search(connection, found, leadership, lease_s=self.lease_s)
+            log.info("leading %s", name)
+        except DatabaseUnavailable:
+            raise
+        except EvolverError as error:
+            with self.database.write() as connection:
+                steps.resign(connection, leadership)
+            if self.names:
+                raise
+            log.error("cannot lead %s: %s", name, error)
+            self._refused.add(experiment_id)
 
     def _pause(self, search: Search, reason: str) -> None:
         """Stop breeding what cannot be bred, and say why, instead of trying for ever."""
         log.error("pausing %s: %s", search.experiment.settings.name, reason)
-        with self.database.write() as connection:
-            experiments.transition(connection, search.experiment, "paused", reason)
+        try:
+            with self.database.write() as connection:
+                experiments.transition(connection, search.experiment, "paused", reason)
+        except IllegalTransition:
+            log.info("%s was paused or stopped meanwhile", search.experiment.settings.name)
 
     def _resign(self, search: Search) -> None:
         with self.database.write() as connection:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from evolver.cli.options import db_option, examples, json_option, opened
 from evolver.cli.output import console, echo_json, front_rows, front_table
 from evolver.errors import InvalidInput
-from evolver.store import experiments, facts, queue
-from evolver.store.facts import AttemptFact
+from evolver.store import details, experiments, facts, queue
+from evolver.store.details import AttemptFact
 from evolver.store.queue import Failed
 from evolver.store.states import FAILURE_KINDS
 
@@ -42,7 +42,7 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
 def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
     """Everything about one genome: its network block by block, results, attempts and curve."""
     with opened(db_url) as database, database.read() as connection:
-        detail = facts.genome_detail(connection, genome_id)
+        detail = details.genome_detail(connection, genome_id)
         found = experiments.get(connection, detail.experiment)
     if as_json:
         echo_json(detail)
@@ -65,7 +65,7 @@ def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
 def lineage(genome_id: int, depth: int, db_url: str | None, as_json: bool) -> None:
     """The ancestors of a genome, as a tree of parents."""
     with opened(db_url) as database, database.read() as connection:
-        genome, *ancestors = facts.lineage(connection, genome_id)
+        genome, *ancestors = details.lineage(connection, genome_id)
     if as_json:
         own = {"genome_id": genome_id, "parent_ids": genome.parent_ids, "operator": genome.operator}
         echo_json({**own, "ancestors": [asdict(one) for one in ancestors]})
@@ -83,7 +83,7 @@ def lineage(genome_id: int, depth: int, db_url: str | None, as_json: bool) -> No
 def logs(genome_id: int, all_attempts: bool, db_url: str | None, as_json: bool) -> None:
     """What the training process of a genome printed last, in its last attempt."""
     with opened(db_url) as database, database.read() as connection:
-        detail = facts.genome_detail(connection, genome_id)
+        detail = details.genome_detail(connection, genome_id)
     attempts = [
         (evaluation.purpose, attempt) for evaluation in detail.evaluations for attempt in evaluation.attempts
     ]
@@ -128,7 +128,7 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
         else:
             failed = queue.failed_search(connection, genome_id=_genome_id(target))
             if not failed:
-                facts.genome_detail(connection, _genome_id(target))  # tells when there is no such genome
+                details.genome_detail(connection, _genome_id(target))  # tells when there is no such genome
         for one in failed:
             queue.retry(connection, one)
         states = _reopen(connection, failed)

@@ -12,8 +12,8 @@ from rich.tree import Tree
 from evolver.cli.output import duration, label, shown, table
 from evolver.errors import EvolverError
 from evolver.scheduler import load_space
+from evolver.store.details import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
 from evolver.store.experiments import Experiment
-from evolver.store.facts import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
 
 EPOCHS_SHOWN = 12
 TREE_LINES = 60

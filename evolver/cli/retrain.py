@@ -17,9 +17,9 @@ from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import InvalidInput
 from evolver.localrun import LocalOptions, LocalWorkers, check_data
 from evolver.retraining import Retraining, enqueue, full_recipe
-from evolver.store import experiments, facts
+from evolver.store import details, experiments
 from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.facts import GenomeDetail, RetrainFact
+from evolver.store.details import GenomeDetail, RetrainFact
 
 LOOK_EVERY_S = 0.5
 OPEN = ("pending", "running")
@@ -113,7 +113,7 @@ def _train(database: Database, name: str, asked: Retraining, local: LocalOptions
 
 def _rows(database: Database, asked: Retraining) -> list[RetrainFact]:
     with database.read() as connection:
-        return facts.retrainings(connection, asked.genome_ids, asked.recipe_id)
+        return details.retrainings(connection, asked.genome_ids, asked.recipe_id)
 
 
 def _progress(rows: list[RetrainFact]) -> str:
@@ -125,11 +125,11 @@ def _progress(rows: list[RetrainFact]) -> str:
 
 def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_json: bool) -> None:
     with database.read() as connection:
-        rows = facts.retrainings(connection, asked.genome_ids, asked.recipe_id)
-        details = [facts.genome_detail(connection, row.genome_id) for row in rows]
+        rows = details.retrainings(connection, asked.genome_ids, asked.recipe_id)
+        genomes = [details.genome_detail(connection, row.genome_id) for row in rows]
     reports = [
         _result(row, detail, _weights_path(database, row.weights, local))
-        for row, detail in zip(rows, details, strict=True)
+        for row, detail in zip(rows, genomes, strict=True)
     ]
     if as_json:
         echo_json(reports)

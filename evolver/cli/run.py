@@ -31,7 +31,7 @@ from evolver.errors import EvolverError, NotFound
 from evolver.evaluation import DatasetRef
 from evolver.localrun import LocalOptions, LocalWorkers, check_data
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, facts
+from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.store.facts import GenomeFact
@@ -176,7 +176,7 @@ class _Watch:
             if found is None:
                 raise NotFound(f"experiment '{self._name}' was deleted meanwhile")
             status = facts.status(connection, found)
-            present = facts.live_workers(connection)
+            present = fleet.live(connection)
         notes = [f"worker {one.host}:{one.pid}: {one.note}" for one in present if one.note]
         self._display.show(status_view(status, notes), "; ".join([status_line(status), *notes]))
         self.ended = status.state in ("stopped", "finished")

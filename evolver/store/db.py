@@ -82,9 +82,7 @@ class Database:
         self.engine = _sqlite_engine(url, wait_s / 2) if self.is_sqlite else _postgresql_engine(url)
 
     @classmethod
-    def open(
-        cls, url: str | None = None, *, create: bool = False, wait_s: float = BEGIN_RETRY_S
-    ) -> Database:
+    def open(cls, url: str | None = None, *, create: bool = False, wait_s: float = BEGIN_RETRY_S) -> Database:
         """Open a database at this version's revision.
 
         With ``create``, a SQLite file that is not there yet is made and migrated. Raises DatabaseError

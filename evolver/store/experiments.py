@@ -255,6 +255,29 @@ def transition(
         )
 
 
+def begin(connection: Connection, experiment_id: int) -> None:
+    """created → running, by the scheduler that leads it; any other state stays as it is."""
+    connection.execute(
+        update(experiment)
+        .where(experiment.c.id == experiment_id, experiment.c.state == "created")
+        .values(state="running", started_at=now())
+    )
+
+
+def finish(connection: Connection, found: Experiment, reason: str) -> bool:
+    """running → finished, unless its state or its budget was changed since ``found`` was read."""
+    finished = connection.execute(
+        update(experiment)
+        .where(
+            experiment.c.id == found.id,
+            experiment.c.state == "running",
+            experiment.c.budget == found.settings.budget,
+        )
+        .values(state="finished", state_reason=reason, ended_at=now())
+    )
+    return finished.rowcount == 1
+
+
 def extend(connection: Connection, found: Experiment, budget: int) -> None:
     """Raise the budget; a finished experiment goes on. Raises InvalidInput when it is not raised."""
     state = connection.execute(

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
     case,
     delete,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from evolver.errors import LeaseLost
 from evolver.evaluation import DatasetRef, Epoch, Resume, SavedCheckpoint, Task
@@ -403,29 +405,28 @@ def attempt_started(
 def record_epoch(connection: Connection, lease: Lease, epoch: Epoch) -> None:
     """Write the metrics of one epoch, over those of an earlier attempt. Raises LeaseLost."""
     _require_held(connection, lease)
-    key = and_(epoch_metric.c.evaluation_id == lease.evaluation_id, epoch_metric.c.epoch == epoch.number)
-    connection.execute(delete(epoch_metric).where(key))
+    values = {
+        "train_loss": epoch.train_loss,
+        "train_error": epoch.train_error,
+        "validation_loss": epoch.validation_loss,
+        "validation_error": epoch.validation_error,
+        "lr": epoch.lr,
+        "seconds": epoch.seconds,
+        "extra": dict(epoch.extra) or None,
+    }
     connection.execute(
-        insert(epoch_metric).values(
-            evaluation_id=lease.evaluation_id,
-            epoch=epoch.number,
-            train_loss=epoch.train_loss,
-            train_error=epoch.train_error,
-            validation_loss=epoch.validation_loss,
-            validation_error=epoch.validation_error,
-            lr=epoch.lr,
-            seconds=epoch.seconds,
-            extra=dict(epoch.extra) or None,
-        )
+        _upsert(connection, epoch_metric)
+        .values(evaluation_id=lease.evaluation_id, epoch=epoch.number, **values)
+        .on_conflict_do_update(index_elements=["evaluation_id", "epoch"], set_=values)
     )
 
 
 def record_checkpoint(connection: Connection, lease: Lease, saved: SavedCheckpoint) -> None:
     """Write that a checkpoint was saved; writing it again changes nothing. Raises LeaseLost."""
     _require_held(connection, lease)
-    connection.execute(delete(checkpoint).where(checkpoint.c.key == saved.key))
     connection.execute(
-        insert(checkpoint).values(
+        _upsert(connection, checkpoint)
+        .values(
             evaluation_id=lease.evaluation_id,
             attempt_token=lease.token,
             epoch=saved.epoch,
@@ -434,7 +435,13 @@ def record_checkpoint(connection: Connection, lease: Lease, saved: SavedCheckpoi
             sha256=saved.sha256,
             bytes=saved.bytes,
         )
+        .on_conflict_do_nothing(index_elements=["key"])
     )
+
+
+def _upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT with an ON CONFLICT clause, which each database spells with a class of its own."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def old_checkpoints(connection: Connection, evaluation_id: int) -> list[str]:
@@ -532,6 +539,22 @@ def reap(connection: Connection) -> int:
         _end_attempt(connection, lease, outcome="lost", failure_kind="lost", message=message)
         reaped += 1
     return reaped
+
+
+def hand_back_all(connection: Connection) -> int:
+    """running → pending for every evaluation, at no cost of a try; returns how many.
+
+    For a copy of a database: its leases are held by workers of the original.
+    """
+    connection.execute(
+        update(attempt).where(attempt.c.outcome == "running").values(outcome="released", ended_at=now())
+    )
+    handed_back = connection.execute(
+        update(evaluation)
+        .where(evaluation.c.state == "running")
+        .values(state="pending", lease_expires_at=None)
+    )
+    return handed_back.rowcount
 
 
 def _leave(connection: Connection, lease: Lease, *, state: str, **values: Any) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -49,7 +49,8 @@ class Process:
     def send_tree(self, number: signal.Signals) -> None:
         """A signal to this process and all that it started."""
         for child in self.children():
-            with_no_such_process_ignored(lambda child=child: child.send_signal(number))
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
         self.send(number)
 
     def end(self) -> None:
@@ -57,13 +58,6 @@ class Process:
         self.send_tree(signal.SIGCONT)
         self.send_tree(signal.SIGKILL)
         self.popen.wait(10)
-
-
-def with_no_such_process_ignored(act: Callable[[], object]) -> None:
-    try:
-        act()
-    except psutil.NoSuchProcess:
-        pass
 
 
 class Farm:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evolver.replay import replay
-from evolver.store import experiments, facts
+from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database
 from evolver.store.facts import Status
 from tests.acceptance.helpers import cli, facts_of, search
@@ -127,7 +127,7 @@ def test_a_worker_that_was_killed_is_replaced(sqlite: Database) -> None:
     process = _start(sqlite, "run", "demo", *OPTIONS, "--budget", 12, "--workers", 1, evaluation_s="0.1")
     _wait_for(lambda: _has_evaluated(sqlite, 1))
     with sqlite.read() as connection:
-        (worker,) = facts.live_workers(connection)
+        (worker,) = fleet.live(connection)
     os.kill(worker.pid, signal.SIGKILL)
     _wait_for(lambda: len(_live(sqlite)) == 2)
     process.send_signal(signal.SIGINT)
@@ -135,9 +135,9 @@ def test_a_worker_that_was_killed_is_replaced(sqlite: Database) -> None:
     assert "a worker ended with status -9" in output
 
 
-def _live(database: Database) -> list[facts.WorkerFact]:
+def _live(database: Database) -> list[fleet.WorkerFact]:
     with database.read() as connection:
-        return facts.live_workers(connection)
+        return fleet.live(connection)
 
 
 def test_a_run_ends_when_the_search_is_stopped_elsewhere(sqlite: Database) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from sqlalchemy import text
 from evolver.replay import replay
 from evolver.store.db import Database
 from tests import factories
-from tests.acceptance.processes import Farm, Process, farm, wait_until, with_no_such_process_ignored
+from tests.acceptance.processes import Farm, Process, farm, wait_until
 
 WORKER_POINTS = [
     "worker.after_claim",
@@ -32,6 +33,7 @@ SCHEDULER_POINTS = [
     "scheduler.before_commit",
     "scheduler.after_commit",
 ]
+INGESTED = "SELECT coalesce(max(ingested), 0) FROM experiment"
 
 
 def number(database: Database, query: str) -> int:
@@ -56,8 +58,9 @@ def assert_nothing_was_lost_or_doubled(database: Database, budget: int) -> None:
     assert number(database, "SELECT count(*) FROM attempt WHERE outcome = 'running'") == 0
     assert number(database, "SELECT count(*) FROM evaluation WHERE lease_expires_at IS NOT NULL") == 0
     incomplete = """
-        SELECT count(*) FROM evaluation e WHERE state = 'done'
-        AND (SELECT count(*) FROM objective_value v WHERE v.evaluation_id = e.id AND v.objective IN ('error', 'loss')) <> 2"""
+        SELECT count(*) FROM evaluation e WHERE state = 'done' AND 2 <> (
+            SELECT count(*) FROM objective_value v
+            WHERE v.evaluation_id = e.id AND v.objective IN ('error', 'loss'))"""
     assert number(database, incomplete) == 0
     report = replay(database, "search")
     assert report.is_clean, report.differences
@@ -186,7 +189,8 @@ def _kill_something(
     victim = rng.choice(workers)
     if what == "child":
         for child in victim.children():
-            with_no_such_process_ignored(child.kill)
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         return
     victim.send_tree(signal.SIGKILL) if what == "worker and child" else victim.send(signal.SIGKILL)
     workers.remove(victim)
@@ -209,13 +213,12 @@ def test_a_killed_run_goes_on_with_the_same_command(
     with farm(database_url, tmp_path) as processes:
         for _ in range(2):
             killed = processes.command(*run)
-            ingested = number(database, "SELECT coalesce(max(ingested), 0) FROM experiment")
-            progress = "SELECT coalesce(max(ingested), 0) FROM experiment"
-            wait_until(lambda ingested=ingested: number(database, progress) > ingested + 3, what="progress")
+            target = number(database, INGESTED) + 3
+            wait_until(lambda target=target: number(database, INGESTED) > target, what="progress")
             children = killed.children()
             assert len(children) >= 2
             killed.send(signal.SIGKILL)
-            gone, alive = psutil.wait_procs(children, timeout=20)
+            _, alive = psutil.wait_procs(children, timeout=20)
             assert not alive, "workers outlive their run"
         last = processes.command(*run)
         assert last.popen.wait(120) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evolver.store import facts
+from evolver.store import details, facts
 from evolver.store.db import Database
 from tests import factories
 from tests.acceptance.processes import farm, wait_until
@@ -29,7 +29,7 @@ def test_a_search_that_trains(database: Database, database_url: str, tmp_path: P
         assert found.dataset.sha256
         front = facts.front_members(connection, found)
         assert front[0].objectives["error"] < 0.3
-        detail = facts.genome_detail(connection, front[0].genome_id)
+        detail = details.genome_detail(connection, front[0].genome_id)
     assert [epoch.epoch for epoch in detail.evaluations[0].curve] == [1, 2, 3]
     attempt = detail.evaluations[0].attempts[0]
     assert attempt.dtype in ("fp32", "bf16")

@@ -12,7 +12,7 @@ from evolver.errors import NotFound
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.scheduler import Scheduler
 from evolver.search import Entry
-from evolver.store import experiments, facts, leases, steps
+from evolver.store import details, experiments, facts, fleet, leases, steps
 from evolver.store.db import Database
 from evolver.store.leases import Claim
 from evolver.store.schema import parentage
@@ -80,7 +80,7 @@ def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -
     do(database, leases.worker_state, faulted, "faulted", "no data")
 
     with database.read() as connection:
-        workers = facts.live_workers(connection)
+        workers = fleet.live(connection)
     assert [(one.id, one.running) for one in workers] == [(live, 1)]
     assert 0 <= workers[0].seconds_since_heartbeat < 60
     assert status(database).faulted_workers == ("broken:1: no data",)
@@ -136,7 +136,7 @@ def test_a_genome_is_shown_with_all_its_evaluations(database: Database) -> None:
     factories.complete(database, second, {"error": 0.25, "loss": 0.5})
 
     with database.read() as connection:
-        detail = facts.genome_detail(connection, first.task.genome_id)
+        detail = details.genome_detail(connection, first.task.genome_id)
     assert (detail.experiment, detail.birth, detail.operator, detail.parent_ids) == (
         "search",
         1,
@@ -161,7 +161,7 @@ def test_a_lineage_holds_every_ancestor_at_its_least_distance(database: Database
             parents.setdefault(child, []).append(parent)
         deepest = 0
         for one in facts.genomes(connection, found):
-            lineage = facts.lineage(connection, one.genome_id)
+            lineage = details.lineage(connection, one.genome_id)
             assert {a.genome_id: a.distance for a in lineage} == distances(one.genome_id, parents)
             assert [a.distance for a in lineage] == sorted(a.distance for a in lineage)
             assert lineage[0].operator == one.operator
@@ -185,7 +185,7 @@ def distances(genome_id: int, parents: dict[int, list[int]]) -> dict[int, int]:
 def test_an_id_that_is_not_there_is_not_found(database: Database) -> None:
     factories.created(database)
     with database.read() as connection:
-        for look in (facts.genome_detail, facts.lineage):
+        for look in (details.genome_detail, details.lineage):
             with pytest.raises(NotFound, match="no genome 99; 'evolver front NAME'"):
                 look(connection, 99)
-        assert facts.curve(connection, 99) == []
+        assert details.curve(connection, 99) == []

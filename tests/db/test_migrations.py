@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateIndex
 
 from evolver.errors import DatabaseError
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, facts, leases, migrate, schema, states
+from evolver.store import details, experiments, facts, leases, migrate, schema, states
 from evolver.store.db import Database, DatabaseUnavailable, resolve_url
 from tests import factories
 from tests.factories import do
@@ -274,8 +274,8 @@ def test_data_of_every_revision_survive_the_upgrade(dump: Path, tmp_path: Path) 
         found = experiments.get(read, "search")
         status = facts.status(read, found)
         everything = facts.genomes(read, found)
-        assert facts.genome_detail(read, everything[0].genome_id).evaluations[0].curve
-        assert any(facts.lineage(read, one.genome_id)[1:] for one in everything)
+        assert details.genome_detail(read, everything[0].genome_id).evaluations[0].curve
+        assert any(details.lineage(read, one.genome_id)[1:] for one in everything)
     assert (status.budget, status.evaluated, status.running, status.failed) == (20, 14, 1, 2)
     assert status.front_size == len([one for one in everything if one.state == "done"]) - dominated(
         everything

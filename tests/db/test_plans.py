@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from evolver.store import facts, leases, queue, steps
+from evolver.store import details, facts, leases, queue, steps
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from tests import factories
@@ -128,8 +128,8 @@ USES: dict[str, Use] = {
     "status": facts.status,
     "front": facts.front_members,
     "earlier front": lambda c, found: facts.front_members(c, found, 500),
-    "genome": lambda c, _: facts.genome_detail(c, 777),
-    "lineage": lambda c, _: facts.lineage(c, 500),
+    "genome": lambda c, _: details.genome_detail(c, 777),
+    "lineage": lambda c, _: details.lineage(c, 500),
 }
 
 

@@ -35,9 +35,11 @@ def test_a_search_spends_exactly_its_budget_and_replays(database: Database, sele
 
 def test_replay_finds_what_was_changed_behind_its_back(database: Database) -> None:
     factories.finished(database, budget=20, population=4)
+    ninth = "evaluation_id = (SELECT id FROM evaluation WHERE ingest_no = 9)"
     with database.write() as connection:
-        connection.execute(text("UPDATE objective_value SET value = 0.001 WHERE objective = 'error' AND evaluation_id = "
-                                "(SELECT id FROM evaluation WHERE ingest_no = 9)"))  # fmt: skip
+        connection.execute(
+            text(f"UPDATE objective_value SET value = 0.001 WHERE objective = 'error' AND {ninth}")
+        )
 
     assert not replay(database, "search").is_clean
 
@@ -120,6 +122,14 @@ def test_an_extended_search_goes_on(database: Database) -> None:
     assert replay(database, "search").is_clean
 
 
+def test_a_search_whose_budget_was_raised_meanwhile_does_not_finish(database: Database) -> None:
+    stale = factories.running(database)
+    with database.write() as connection:
+        experiments.extend(connection, stale, 20)
+        assert not experiments.finish(connection, stale, "budget")
+        assert experiments.finish(connection, experiments.get(connection, "search"), "budget")
+
+
 def test_a_paused_search_ingests_and_breeds_nothing(database: Database) -> None:
     factories.running(database)
     claim = factories.must_claim(database, factories.registered_worker(database))
@@ -181,17 +191,14 @@ def test_a_step_is_written_as_a_whole_or_not_at_all(
     assert replay(database, "search").is_clean
 
 
-def small_space() -> dict[str, object]:
-    """A space of few phenotypes, so that duplicates are certain."""
-    return {"blocks": [1, 1], "max_convs_per_block": 1, "pools": [1, 1], "channels": [4, 5],
-            "conv_kernel": [1, 1], "dense_layers": [0, 0]}  # fmt: skip
-
-
 def test_a_duplicate_takes_the_result_of_its_twin_untrained(database: Database) -> None:
-    found = factories.finished(database, budget=30, population=4, space_settings=small_space())
+    found = factories.finished(database, budget=30, population=4, space_settings=factories.FEW_PHENOTYPES)
 
     assert found.ingested == 30
-    copies = "SELECT count(*) FROM genome g JOIN evaluation e ON e.genome_id = g.id WHERE g.duplicate_of IS NOT NULL"
+    copies = (
+        "SELECT count(*) FROM genome g JOIN evaluation e ON e.genome_id = g.id "
+        "WHERE g.duplicate_of IS NOT NULL"
+    )
     number = scalar(database, copies)
     assert isinstance(number, int)
     assert number > 10
@@ -214,7 +221,7 @@ def test_a_duplicate_never_inherits_a_failure_of_the_infrastructure(database: Da
             factories.complete(database, claim)
 
     factories.finished(
-        database, budget=20, population=4, max_attempts=1, space_settings=small_space(), end=crash
+        database, budget=20, population=4, max_attempts=1, space_settings=factories.FEW_PHENOTYPES, end=crash
     )
     copied = "SELECT count(*) FROM evaluation WHERE failure_kind = 'crash' AND genome_id <> 1"
     assert scalar(database, copied) == 0

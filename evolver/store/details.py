@@ -1,0 +1,254 @@
+"""One genome in full: its evaluations, attempts, curves, final trainings and ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from evolver.errors import NotFound
+from evolver.space import Json
+from evolver.store.schema import (
+    attempt,
+    checkpoint,
+    epoch_metric,
+    evaluation,
+    experiment,
+    genome,
+    objective_value,
+    parentage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFact:
+    """One try of an evaluation."""
+
+    number: int
+    worker_id: int | None
+    host: str
+    slot: int
+    device: str
+    device_name: str
+    dtype: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    failure_kind: str | None
+    message: str | None
+    resumed_from_epoch: int | None
+    log_tail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFact:
+    """One epoch of an evaluation."""
+
+    epoch: int
+    train_loss: float
+    train_error: float
+    validation_loss: float | None
+    validation_error: float | None
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFact:
+    """One evaluation of a genome, with its attempts, values, curve, and the key of its kept weights."""
+
+    evaluation_id: int
+    purpose: str
+    seed_no: int
+    state: str
+    failure_kind: str | None
+    failure_message: str | None
+    ingest_no: int | None
+    objectives: dict[str, float]
+    attempts: tuple[AttemptFact, ...]
+    curve: tuple[EpochFact, ...]
+    weights: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GenomeDetail:
+    """Everything about one genome."""
+
+    genome_id: int
+    experiment: str
+    experiment_id: int
+    birth: int
+    code: Json
+    phenotype: str
+    duplicate_of: int | None
+    operator: str
+    rng_seed: tuple[int, int]
+    tries: int
+    slot: int
+    born_after_ingest: int
+    params: int
+    flops: int
+    born_at: datetime
+    parent_ids: tuple[int, ...]
+    evaluations: tuple[EvaluationFact, ...]
+
+
+def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
+    """Everything about one genome. Raises NotFound."""
+    row = connection.execute(
+        select(genome, experiment.c.name.label("experiment"))
+        .join(experiment, experiment.c.id == genome.c.experiment_id)
+        .where(genome.c.id == genome_id)
+    ).first()
+    if row is None:
+        raise NotFound(f"there is no genome {genome_id}; 'evolver front NAME' lists the best ones")
+    evaluations = connection.execute(
+        select(evaluation).where(evaluation.c.genome_id == genome_id).order_by(evaluation.c.id)
+    ).all()
+    return GenomeDetail(
+        genome_id=row.id,
+        experiment=row.experiment,
+        experiment_id=row.experiment_id,
+        birth=row.birth,
+        code=row.code,
+        phenotype=row.phenotype,
+        duplicate_of=row.duplicate_of,
+        operator=row.operator,
+        rng_seed=(row.rng_seed[0], row.rng_seed[1]),
+        tries=row.tries,
+        slot=row.slot,
+        born_after_ingest=row.born_after_ingest,
+        params=row.params,
+        flops=row.flops,
+        born_at=row.born_at,
+        parent_ids=_parents(connection, [genome_id]).get(genome_id, ()),
+        evaluations=tuple(_evaluation_fact(connection, one) for one in evaluations),
+    )
+
+
+def _evaluation_fact(connection: Connection, row: Any) -> EvaluationFact:
+    values = connection.execute(
+        select(objective_value.c.objective, objective_value.c.value)
+        .where(objective_value.c.evaluation_id == row.id)
+        .order_by(objective_value.c.objective)
+    )
+    tries = connection.execute(
+        select(*(attempt.c[name] for name in AttemptFact.__slots__))
+        .where(attempt.c.evaluation_id == row.id)
+        .order_by(attempt.c.number)
+    )
+    weights = (
+        select(checkpoint.c.key)
+        .where(checkpoint.c.evaluation_id == row.id, checkpoint.c.kind == "weights")
+        .order_by(checkpoint.c.id.desc())
+        .limit(1)
+    )
+    return EvaluationFact(
+        evaluation_id=row.id,
+        purpose=row.purpose,
+        seed_no=row.seed_no,
+        state=row.state,
+        failure_kind=row.failure_kind,
+        failure_message=row.failure_message,
+        ingest_no=row.ingest_no,
+        objectives={row.objective: row.value for row in values},
+        attempts=tuple(AttemptFact(*one) for one in tries),
+        curve=tuple(curve(connection, row.id)),
+        weights=connection.execute(weights).scalar(),
+    )
+
+
+def curve(connection: Connection, evaluation_id: int) -> list[EpochFact]:
+    """The epochs of an evaluation so far."""
+    query = (
+        select(*(epoch_metric.c[name] for name in EpochFact.__slots__))
+        .where(epoch_metric.c.evaluation_id == evaluation_id)
+        .order_by(epoch_metric.c.epoch)
+    )
+    return [EpochFact(*row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainFact:
+    """A final training of a genome; ``values`` by name, ``weights`` is the key of its kept weights."""
+
+    evaluation_id: int
+    genome_id: int
+    seed_no: int
+    state: str
+    failure_kind: str | None
+    failure_message: str | None
+    values: dict[str, float]
+    weights: str | None
+
+
+def retrainings(connection: Connection, genome_ids: Sequence[int], recipe_id: int) -> list[RetrainFact]:
+    """The last final training of each of these genomes under a recipe, in the order of ``genome_ids``."""
+    rows = connection.execute(
+        select(evaluation)
+        .where(
+            evaluation.c.genome_id.in_(list(genome_ids)),
+            evaluation.c.purpose == "retrain",
+            evaluation.c.recipe_id == recipe_id,
+        )
+        .order_by(evaluation.c.seed_no)
+    )
+    last = {row.genome_id: row for row in rows}
+    found: list[RetrainFact] = []
+    for row in (last[genome_id] for genome_id in genome_ids if genome_id in last):
+        one = _evaluation_fact(connection, row)
+        found.append(
+            RetrainFact(row.id, row.genome_id, row.seed_no, row.state, row.failure_kind,
+                        row.failure_message, one.objectives, one.weights)
+        )  # fmt: skip
+    return found
+
+
+# --- lineage -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """An ancestor of a genome; ``distance`` is the least number of births between the two."""
+
+    genome_id: int
+    parent_ids: tuple[int, ...]
+    operator: str
+    distance: int
+
+
+def lineage(connection: Connection, genome_id: int) -> list[Ancestor]:
+    """The genome itself (distance 0) and all its ancestors, nearest first.
+
+    Walks up breadth first, a query for each generation. Raises NotFound.
+    """
+    operators: dict[int, str] = {}
+    parents: dict[int, tuple[int, ...]] = {}
+    distances: dict[int, int] = {}
+    generation, distance = [genome_id], 0
+    while generation:
+        distances.update(dict.fromkeys(generation, distance))
+        rows = connection.execute(select(genome.c.id, genome.c.operator).where(genome.c.id.in_(generation)))
+        operators.update({row.id: row.operator for row in rows})
+        found = _parents(connection, generation)
+        parents.update(found)
+        generation = sorted({parent for ids in found.values() for parent in ids} - distances.keys())
+        distance += 1
+    if genome_id not in operators:
+        raise NotFound(f"there is no genome {genome_id}; 'evolver front NAME' lists the best ones")
+    return [Ancestor(key, parents.get(key, ()), operators[key], away) for key, away in distances.items()]
+
+
+def _parents(connection: Connection, genome_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    query = (
+        select(parentage.c.child_id, parentage.c.parent_id)
+        .where(parentage.c.child_id.in_(list(genome_ids)))
+        .order_by(parentage.c.child_id, parentage.c.position)
+    )
+    found: dict[int, tuple[int, ...]] = {}
+    for child, parent in connection.execute(query):
+        found[child] = (*found.get(child, ()), parent)
+    return found

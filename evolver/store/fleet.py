@@ -1,0 +1,140 @@
+"""The workers: who they are, who is alive, and asking them to leave.
+
+A worker writes its own row through ``leases.py``; here is what others read of it and do to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, literal, not_, select, update
+
+from evolver.store.schema import evaluation, worker
+from evolver.store.types import now, seconds_between
+
+RECENT_FAULT_S = 3600
+"""How long a worker that gave up because of its host is shown."""
+
+_IS_LIVE = and_(worker.c.state.in_(["active", "draining"]), worker.c.expires_at > now())
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFact:
+    """A worker: ``running`` is how many evaluations it holds.
+
+    ``state`` is what it said last: one that died said nothing, which ``is_live`` tells. It renews its
+    leases for ``lease_s`` at a time.
+    """
+
+    id: int
+    host: str
+    pid: int
+    device: str
+    slots: int
+    state: str
+    note: str | None
+    running: int
+    started_at: datetime
+    seconds_since_heartbeat: float
+    lease_s: float
+    is_live: bool
+    versions: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """What people call it: host:pid."""
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def condition(self) -> str:
+        """Its state for people: ``gone`` when it ended without a word."""
+        return "gone" if self.state in ("active", "draining") and not self.is_live else self.state
+
+
+def live(connection: Connection) -> list[WorkerFact]:
+    """The workers whose heartbeat is recent enough."""
+    return _workers(connection, _IS_LIVE)
+
+
+def faulted(connection: Connection) -> list[WorkerFact]:
+    """The workers that stopped claiming because of their host, in the last hour."""
+    recent = seconds_between(worker.c.heartbeat_at, now()) < RECENT_FAULT_S
+    return _workers(connection, and_(worker.c.state == "faulted", recent))
+
+
+def recent_faults(connection: Connection) -> tuple[str, ...]:
+    """A line for each of the faulted workers."""
+    return tuple(f"{one.name}: {one.note}" for one in faulted(connection))
+
+
+def every(connection: Connection) -> list[WorkerFact]:
+    """All workers that are on record, oldest first."""
+    return _workers(connection, literal(True))
+
+
+def named(connection: Connection, name: str) -> list[WorkerFact]:
+    """The workers of this id or host:pid, oldest first: a pid comes back, so there may be several."""
+    if name.isdecimal():
+        return _workers(connection, worker.c.id == int(name))
+    host, _, pid = name.rpartition(":")
+    if not host or not pid.isdecimal():
+        return []
+    return _workers(connection, and_(worker.c.host == host, worker.c.pid == int(pid)))
+
+
+def drain(connection: Connection, worker_id: int) -> bool:
+    """Ask a live worker to claim no more, to finish what it holds, and to leave.
+
+    It hears of it with its next heartbeat. False when it is not alive.
+    """
+    asked = connection.execute(
+        update(worker).where(worker.c.id == worker_id, _IS_LIVE).values(state="draining")
+    )
+    return asked.rowcount == 1
+
+
+def long_gone(connection: Connection, older_than_s: float) -> list[int]:
+    """The ids of workers that ended or fell silent longer ago than that, and hold nothing."""
+    holds = (
+        select(evaluation.c.id)
+        .where(evaluation.c.worker_id == worker.c.id, evaluation.c.state == "running")
+        .exists()
+    )
+    query = select(worker.c.id).where(
+        not_(_IS_LIVE), seconds_between(worker.c.heartbeat_at, now()) > older_than_s, ~holds
+    )
+    return list(connection.execute(query.order_by(worker.c.id)).scalars())
+
+
+def forget(connection: Connection, worker_ids: Sequence[int]) -> int:
+    """Delete the rows of workers that are not alive; returns how many. Their attempts keep the host."""
+    gone = delete(worker).where(worker.c.id.in_(list(worker_ids)), not_(_IS_LIVE))
+    return connection.execute(gone).rowcount
+
+
+def _workers(connection: Connection, condition: Any) -> list[WorkerFact]:
+    held = (
+        select(func.count())
+        .where(evaluation.c.worker_id == worker.c.id, evaluation.c.state == "running")
+        .scalar_subquery()
+    )
+    query = select(
+        worker.c.id,
+        worker.c.host,
+        worker.c.pid,
+        worker.c.device,
+        worker.c.slots,
+        worker.c.state,
+        worker.c.note,
+        held,
+        worker.c.started_at,
+        seconds_between(worker.c.heartbeat_at, now()),
+        seconds_between(worker.c.heartbeat_at, worker.c.expires_at),
+        _IS_LIVE,
+        worker.c.versions,
+    )
+    rows = connection.execute(query.where(condition).order_by(worker.c.id)).all()
+    return [WorkerFact(*row) for row in rows]
