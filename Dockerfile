@@ -2,10 +2,10 @@
 #
 # Two images from one checkout:
 #
-#   docker build --target control -t evolver .                control plane: no torch, some 100 MB
-#   docker build --target worker -t evolver-worker .          workers, NVIDIA GPUs or CPU: several GB
+#   docker build --target control -t evolver .                control plane, without torch
+#   docker build --target worker -t evolver-worker .          workers, on NVIDIA GPUs or CPU; several GB
 #   docker build --target worker -t evolver-worker:cpu \
-#     --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu .        CPU only: about 1 GB
+#     --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu .          the same, CPU only
 #
 # Both are built on python:slim. torch's own wheels bring the CUDA libraries that they were built with,
 # and the driver comes from the host (NVIDIA Container Toolkit), so a CUDA base image would only hold a

@@ -47,7 +47,7 @@ class Evaluations:
         if not self.offers:
             with self.database.read() as connection:
                 self.offers = leases.offers(connection)
-        with self.database.write() as connection:
+        with self.database.single() as connection:
             claim = leases.claim(
                 connection,
                 self.worker_id,
@@ -66,10 +66,8 @@ class Evaluations:
         return True
 
     def _complete(self, lease: Lease, values: dict[str, float]) -> None:
-        with self.database.write() as connection:
-            for epoch in EPOCHS:
-                leases.record_epoch(connection, lease, epoch)
-            leases.complete(connection, lease, values)
+        with self.database.single() as connection:
+            leases.complete(connection, lease, values, epochs=EPOCHS)
 
 
 def lead_and_work(url: str, until: float) -> None:

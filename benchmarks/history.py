@@ -140,5 +140,5 @@ def _set_sequences(connection: Connection) -> None:
 
 
 def _analyse(database: Database) -> None:
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with database.single() as connection:
         connection.exec_driver_sql("ANALYZE" if database.is_sqlite else "VACUUM ANALYZE")

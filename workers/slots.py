@@ -156,7 +156,7 @@ class Slot:
                     )
                 )
             case protocol.EpochEnded(epoch=Epoch() as ended):
-                work.add(lambda conn: leases.record_epoch(conn, work.lease, ended))
+                work.add_epoch(ended)
             case protocol.CheckpointSaved(checkpoint=SavedCheckpoint() as saved):
                 work.add_checkpoint(lambda conn: leases.record_checkpoint(conn, work.lease, saved))
             case protocol.Finished(values=values):

@@ -338,7 +338,7 @@ class Supervisor:
         if not offers:
             return False
         asked = time.monotonic()
-        with self._database.write() as conn:
+        with self._database.single() as conn:
             claim = leases.claim(
                 conn,
                 self._worker_id,

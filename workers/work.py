@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from evolver import failpoints
 from evolver.errors import EnvironmentFault
+from evolver.evaluation import Epoch
 from evolver.store import leases
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.leases import Claim, Lease
@@ -25,6 +26,7 @@ from workers import checkpoints
 from workers.loop import Backoff
 
 Write = Callable[[Connection], object]
+End = Callable[[Connection, Sequence[Epoch]], object]
 How = Literal["done", "failed", "released", "environment"]
 
 log = logging.getLogger("evolver.worker")
@@ -32,36 +34,52 @@ log = logging.getLogger("evolver.worker")
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an evaluation ended, in words, and the write that records it."""
+    """How an evaluation ended, in words, and the write that records it with the epochs not yet written."""
 
     how: How
     detail: str
-    write: Write
+    write: End
 
     @classmethod
     def done(cls, lease: Lease, values: Mapping[str, float], log_tail: str) -> Ending:
         detail = ", ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
-        return cls("done", detail, lambda conn: leases.complete(conn, lease, values, log_tail=log_tail))
+        return cls(
+            "done",
+            detail,
+            lambda conn, epochs: leases.complete(conn, lease, values, epochs=epochs, log_tail=log_tail),
+        )
 
     @classmethod
     def failed(cls, lease: Lease, kind: str, message: str, log_tail: str) -> Ending:
         return cls(
             "failed",
             f"{kind}: {message}",
-            lambda conn: leases.fail(conn, lease, kind, message, log_tail=log_tail),
+            _after_epochs(lease, lambda conn: leases.fail(conn, lease, kind, message, log_tail=log_tail)),
         )
 
     @classmethod
     def released(cls, lease: Lease, log_tail: str) -> Ending:
-        return cls("released", "handed back", lambda conn: leases.release(conn, lease, log_tail=log_tail))
+        write = _after_epochs(lease, lambda conn: leases.release(conn, lease, log_tail=log_tail))
+        return cls("released", "handed back", write)
 
     @classmethod
     def environment(cls, lease: Lease, message: str, log_tail: str) -> Ending:
         return cls(
             "environment",
             message,
-            lambda conn: leases.environment_fault(conn, lease, message, log_tail=log_tail),
+            _after_epochs(
+                lease, lambda conn: leases.environment_fault(conn, lease, message, log_tail=log_tail)
+            ),
         )
+
+
+def _after_epochs(lease: Lease, end: Write) -> End:
+    def write(conn: Connection, epochs: Sequence[Epoch]) -> None:
+        if epochs:
+            leases.record_epochs(conn, lease, epochs)
+        end(conn)
+
+    return write
 
 
 class Work:
@@ -80,7 +98,8 @@ class Work:
         self.stop_by = math.inf
         """It was asked to stop, and must have stopped by then."""
         self.ending: Ending | None = None
-        self._rows: deque[Write] = deque()
+        self._rows: list[Write] = []
+        self._epochs: list[Epoch] = []
         self._retry_at = -math.inf
         self._backoff = Backoff(0.1, 5.0)
         self._may_be_recorded = False
@@ -104,6 +123,10 @@ class Work:
         """Write this, in order, under the lease."""
         self._rows.append(row)
 
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Write the metrics of an epoch."""
+        self._epochs.append(epoch)
+
     def add_checkpoint(self, row: Write) -> None:
         """Write that a checkpoint was saved."""
         self.add(row)
@@ -124,12 +147,13 @@ class Work:
             return False
         self._is_refused = True
         self._rows.clear()
+        self._epochs.clear()
         self.ending = Ending.failed(self.lease, "error", message, "")
         return True
 
     def next_write(self) -> float:
         """When to call ``record``; never, while nothing is to be written."""
-        return self._retry_at if self._rows or self.ending else math.inf
+        return self._retry_at if self._rows or self._epochs or self.ending else math.inf
 
     def record(self, database: Database) -> None:
         """Write what waits, in one transaction.
@@ -140,7 +164,7 @@ class Work:
         if self.ending:
             failpoints.reach("worker.before_complete")
         try:
-            with database.write() as conn:
+            with self._transaction(database) as conn:
                 if not (self._may_be_recorded and leases.finished_under(conn, self.lease)):
                     self._write(conn)
         except DatabaseUnavailable:
@@ -148,16 +172,24 @@ class Work:
             self._retry_at = time.monotonic() + self._backoff.delay()
             raise
         self._rows.clear()
+        self._epochs.clear()
         self._backoff.reset()
         self._retry_at = -math.inf
         if self.ending:
             failpoints.reach("worker.after_complete")
 
+    def _transaction(self, database: Database) -> AbstractContextManager[Connection]:
+        """A success with its epochs is one statement, which needs no transaction around it."""
+        is_one = self.ending is not None and self.ending.how == "done"
+        return database.single() if is_one and not (self._rows or self._may_be_recorded) else database.write()
+
     def _write(self, conn: Connection) -> None:
         for row in self._rows:
             row(conn)
         if self.ending:
-            self.ending.write(conn)
+            self.ending.write(conn, self._epochs)
+        elif self._epochs:
+            leases.record_epochs(conn, self.lease, self._epochs)
 
 
 def delete_old_checkpoints(database: Database, base_url: str, evaluation_id: int) -> None:

@@ -25,7 +25,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "db": ("evolver.cli.db:db", "Migrate or check the database."),
+    "db": ("evolver.cli.db:db", "Migrate, check or copy the database; roles."),
     "new": ("evolver.cli.experiments:new", "Make an experiment."),
     "list": ("evolver.cli.experiments:list_experiments", "List the experiments."),
     "run": ("evolver.cli.run:run", "Search here: make or continue, with local workers."),
@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("evolver.cli.retrain:retrain", "Train the front in full, and test it."),
     "plot": ("evolver.cli.plot:plot", "Draw the front into a file."),
     "delete": ("evolver.cli.experiments:delete", "Delete an experiment with all its records."),
+    "workers": ("evolver.cli.workers:workers", "Who works, on what, since when."),
+    "drain": ("evolver.cli.workers:drain", "Have workers finish what they hold, and leave."),
+    "gc": ("evolver.cli.gc:gc", "Remove old checkpoints and the rows of dead workers."),
+    "doctor": ("evolver.cli.doctor:doctor", "What is wrong, and how to mend it."),
 }
 """Each command's place and its one line, which the help shows without loading it."""
 

@@ -68,6 +68,11 @@ def compact(number: float) -> str:
     return f"{number:.0f}"
 
 
+def size(number: float) -> str:
+    """Bytes for people: 950 B, 12.3 kB, 1.23 MB."""
+    return f"{compact(number)}B" if number >= 1000 else f"{number:.0f} B"
+
+
 def duration(seconds: float | None) -> str:
     """A time for people: 45 s, 12 min, 3 h 05 min, 2 d 3 h."""
     if seconds is None:

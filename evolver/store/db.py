@@ -32,6 +32,17 @@ STATEMENT_TIMEOUT_S = 30
 IDLE_IN_TRANSACTION_TIMEOUT_S = 10
 """On PostgreSQL: shorter than any lease, so that a frozen process cannot block its successor."""
 
+WRITE, READ, SINGLE = "write", "read", "single"
+_POSTGRESQL_BEGIN = {
+    WRITE: f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; "
+    f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'",
+    READ: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
+
+INSUFFICIENT_PRIVILEGE = "42501"
+"""PostgreSQL's code for what a user has no right to do."""
+
 
 class DatabaseUnavailable(DatabaseError):
     """The database could not be reached, or dropped the connection: trying again may help."""
@@ -61,12 +72,15 @@ def resolve_url(url: str | None) -> URL:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    """A URL, or a message with one, without secrets; a password may hold any sign, an @ too."""
+    hidden = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", hidden)
 
 
 def display_url(url: URL) -> str:
     """The URL for people: no driver, no password."""
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    plain = url.set(drivername=url.get_backend_name())
+    return _without_password(plain.render_as_string(hide_password=True))
 
 
 class Database:
@@ -123,19 +137,29 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One read-write transaction: committed at the end, rolled back on an exception."""
-        with self._connection(write=True) as connection:
+        with self._connection(WRITE) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One read-only transaction, of one consistent state of the database."""
-        with self._connection(write=False) as connection:
+        with self._connection(READ) as connection:
             yield connection
 
     @contextmanager
-    def _connection(self, *, write: bool) -> Iterator[Connection]:
+    def single(self) -> Iterator[Connection]:
+        """A connection for one statement that is a transaction of its own.
+
+        On PostgreSQL nothing is sent but that statement: no BEGIN, no COMMIT. SQLite, which is in this
+        process anyhow, gets a read-write transaction.
+        """
+        with self._connection(WRITE if self.is_sqlite else SINGLE) as connection:
+            yield connection
+
+    @contextmanager
+    def _connection(self, mode: str) -> Iterator[Connection]:
         with self._translated():
-            connection = self._begin(write=write)
+            connection = self._begin(mode)
         try:
             with self._translated():
                 yield connection
@@ -143,21 +167,27 @@ class Database:
         finally:
             connection.close()
 
-    def _begin(self, *, write: bool) -> Connection:
-        """A connection inside a transaction. On SQLite, a busy database is waited for, with jitter."""
+    def _begin(self, mode: str) -> Connection:
+        """A connection inside a transaction.
+
+        On SQLite, a busy database is waited for, with jitter. On PostgreSQL, a pooled connection that has
+        died since its last use is replaced once: nothing has been sent on it yet.
+        """
         deadline = time.monotonic() + self.wait_s
+        is_first = True
         while True:
-            connection = self.engine.connect()
+            connection = self.engine.connect().execution_options(evolver_mode=mode)
             try:
-                connection = connection.execution_options(evolver_write=write)
                 connection.begin()
-                if not self.is_sqlite:
-                    _set_timeouts(connection, write=write)
-            except exc.OperationalError as error:
+            except exc.DBAPIError as error:
                 connection.close()
-                if not (self.is_sqlite and _is_busy(error)) or time.monotonic() > deadline:
+                if self.is_sqlite:
+                    if not _is_busy(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(random.uniform(0.01, 0.1))
+                elif not (error.connection_invalidated and is_first):
                     raise
-                time.sleep(random.uniform(0.01, 0.1))
+                is_first = False
             except BaseException:
                 connection.close()
                 raise
@@ -175,6 +205,10 @@ class Database:
             if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
                 raise DatabaseError(
                     f"{self} is not a SQLite database; give the path of another file"
+                ) from error
+            if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+                raise DatabaseError(
+                    f"this user may not do that in {self}: {_reason(error)}; 'evolver db roles' tells of rights"
                 ) from error
             if error.connection_invalidated:
                 raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
@@ -206,7 +240,7 @@ def _reason(error: exc.DBAPIError) -> str:
     return _without_password(lines[0]).strip()
 
 
-def _is_busy(error: exc.OperationalError) -> bool:
+def _is_busy(error: exc.DBAPIError) -> bool:
     return "locked" in str(error.orig) or "busy" in str(error.orig)
 
 
@@ -229,19 +263,23 @@ def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("evolver_write", True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        mode = connection.get_execution_options().get("evolver_mode", WRITE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == WRITE else "BEGIN")
 
     return engine
 
 
 def _postgresql_engine(url: URL) -> Engine:
-    """PostgreSQL through psycopg 3: one connection a process, checked before use, kept alive."""
-    return create_engine(
+    """PostgreSQL through psycopg 3: one connection a process, kept alive.
+
+    The driver is in autocommit mode and ``_begin`` sends BEGIN itself, together with the settings of the
+    transaction: one round trip, and SET LOCAL lets poolers be between.
+    """
+    engine = create_engine(
         url,
+        isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=4,
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": 10,
             "keepalives": 1,
@@ -253,14 +291,10 @@ def _postgresql_engine(url: URL) -> Engine:
         },
     )
 
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("evolver_mode", WRITE)
+        if mode != SINGLE:
+            connection.exec_driver_sql(_POSTGRESQL_BEGIN[mode])
 
-def _set_timeouts(connection: Connection, *, write: bool) -> None:
-    """Bound how long this transaction can wait, run and idle; SET LOCAL, so that poolers may be between."""
-    if not write:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    else:
-        connection.exec_driver_sql(
-            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s';"
-            f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s';"
-            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'"
-        )
+    return engine

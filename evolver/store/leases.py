@@ -35,6 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from evolver.errors import LeaseLost
 from evolver.evaluation import DatasetRef, Epoch, Resume, SavedCheckpoint, Task
 from evolver.space import Sample
+from evolver.store import single
 from evolver.store.schema import (
     attempt,
     checkpoint,
@@ -196,7 +197,7 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
     if names:
         query = query.where(experiment.c.name.in_(list(names)))
     return [
-        Offer(row.experiment_id, row.experiment, row.evaluator, _dataset_ref(row, dataset.c), row.limit_train)
+        Offer(row.experiment_id, row.experiment, row.evaluator, _dataset_ref(row), row.limit_train)
         for row in connection.execute(query)
     ]
 
@@ -227,10 +228,25 @@ def claim(
     last. Within one, higher priority first, then older. An evaluation whose last try on this worker
     ended in a fault of the host is left to others.
     """
+    token = secrets.token_hex(16)
+    if connection.dialect.name == "postgresql":
+        row = single.claim(
+            connection,
+            token=token,
+            experiments=[offer.experiment_id for offer in offers],
+            datasets=[offer.dataset.id for offer in offers],
+            versions=versions,
+            worker_id=worker_id,
+            slot=slot,
+            device=device,
+            device_name=device_name,
+            lease_s=lease_s,
+            after=after or 0,
+        )
+        return None if row is None else _claim_of(row, token, row.resume_key and _resume(row))
     chosen = _next_claimable(connection, worker_id, offers, after)
     if chosen is None:
         return None
-    token = secrets.token_hex(16)
     claimed = connection.execute(
         update(evaluation)
         .where(evaluation.c.id == chosen, evaluation.c.state == "pending")
@@ -259,13 +275,13 @@ def claim(
             versions=dict(versions),
         )
     )
-    return _claim_of(connection, Lease(chosen, token), int(claimed))
+    return _claim_of(_task_row(connection, chosen), token, _last_checkpoint(connection, chosen))
 
 
 def _next_claimable(
     connection: Connection, worker_id: int, offers: Sequence[Offer], after: int | None
 ) -> int | None:
-    """The id of the evaluation to claim; on PostgreSQL its row is locked, and locked rows are passed over."""
+    """The id of the evaluation to claim."""
     if not offers:
         return None
     served = or_(
@@ -288,18 +304,20 @@ def _next_claimable(
         .where(_IS_CLAIMABLE, _IS_OPEN, served, ~faulted_here)
         .order_by(has_had_its_turn, evaluation.c.experiment_id, evaluation.c.priority.desc(), evaluation.c.id)
         .limit(1)
-        .with_for_update(of=evaluation, skip_locked=True)
     )
     return connection.execute(query).scalar()
 
 
-def _claim_of(connection: Connection, lease: Lease, number: int) -> Claim:
+def _task_row(connection: Connection, evaluation_id: int) -> Any:
+    """What the task of a claimed evaluation is made of; the names are those of ``single.CLAIM``."""
     query = (
         select(
+            evaluation.c.id.label("evaluation_id"),
             evaluation.c.genome_id,
             evaluation.c.purpose,
             evaluation.c.rung,
             evaluation.c.seed_no,
+            evaluation.c.attempts,
             experiment.c.id.label("experiment_id"),
             experiment.c.name.label("experiment"),
             experiment.c.evaluator,
@@ -318,28 +336,35 @@ def _claim_of(connection: Connection, lease: Lease, number: int) -> Claim:
         .join(genome, genome.c.id == evaluation.c.genome_id)
         .join(recipe, recipe.c.id == evaluation.c.recipe_id)
         .join(dataset, dataset.c.id == evaluation.c.dataset_id)
-        .where(evaluation.c.id == lease.evaluation_id)
+        .where(evaluation.c.id == evaluation_id)
     )
-    row = connection.execute(query).one()
+    return connection.execute(query).one()
+
+
+def _claim_of(row: Any, token: str, resume: Resume | None) -> Claim:
     task = Task(
-        evaluation_id=lease.evaluation_id,
+        evaluation_id=row.evaluation_id,
         genome_id=row.genome_id,
-        token=lease.token,
+        token=token,
         purpose=row.purpose,
         rung=row.rung,
         evaluator=row.evaluator,
         space=row.space,
         space_settings=row.space_settings,
         code=row.code,
-        dataset=_dataset_ref(row, dataset.c),
+        dataset=_dataset_ref(row),
         limit_train=row.limit_train,
         recipe=row.recipe,
         objectives=tuple(row.objectives),
         seed=training_seed(row.seed, row.birth, row.seed_no),
         timeout_s=row.timeout_s if row.purpose in ("search", "repeat") else None,
-        resume=_last_checkpoint(connection, lease.evaluation_id),
+        resume=resume,
     )
-    return Claim(lease, task, row.experiment_id, row.experiment, number)
+    return Claim(Lease(row.evaluation_id, token), task, row.experiment_id, row.experiment, row.attempts)
+
+
+def _resume(row: Any) -> Resume:
+    return Resume(row.resume_key, row.resume_sha256, row.resume_epoch)
 
 
 def training_seed(seed: int, birth: int, seed_no: int) -> int:
@@ -347,17 +372,16 @@ def training_seed(seed: int, birth: int, seed_no: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{birth}:{seed_no}".encode()).digest()[:4])
 
 
-def _dataset_ref(row: Any, columns: Any) -> DatasetRef:
-    values = row._mapping
+def _dataset_ref(row: Any) -> DatasetRef:
     return DatasetRef(
-        id=values[columns.id],
-        name=values[columns.name],
-        sample=Sample.from_json(values[columns.sample]),
-        train=values[columns.train],
-        validation=values[columns.validation],
-        test=values[columns.test],
-        split_seed=values[columns.split_seed],
-        sha256=values[columns.sha256],
+        id=row.id,
+        name=row.name,
+        sample=Sample.from_json(row.sample),
+        train=row.train,
+        validation=row.validation,
+        test=row.test,
+        split_seed=row.split_seed,
+        sha256=row.sha256,
     )
 
 
@@ -402,22 +426,28 @@ def attempt_started(
     )
 
 
-def record_epoch(connection: Connection, lease: Lease, epoch: Epoch) -> None:
-    """Write the metrics of one epoch, over those of an earlier attempt. Raises LeaseLost."""
+def record_epochs(connection: Connection, lease: Lease, epochs: Sequence[Epoch]) -> None:
+    """Write the metrics of epochs, over those of an earlier attempt. Raises LeaseLost."""
     _require_held(connection, lease)
-    values = {
-        "train_loss": epoch.train_loss,
-        "train_error": epoch.train_error,
-        "validation_loss": epoch.validation_loss,
-        "validation_error": epoch.validation_error,
-        "lr": epoch.lr,
-        "seconds": epoch.seconds,
-        "extra": dict(epoch.extra) or None,
-    }
+    _write_epochs(connection, lease, epochs)
+
+
+def _write_epochs(connection: Connection, lease: Lease, epochs: Sequence[Epoch]) -> None:
+    if not epochs:
+        return
+    new = _upsert(connection, epoch_metric)
+    measured = {name: new.excluded[name] for name in single.EPOCH_COLUMNS if name != "epoch"}
     connection.execute(
-        _upsert(connection, epoch_metric)
-        .values(evaluation_id=lease.evaluation_id, epoch=epoch.number, **values)
-        .on_conflict_do_update(index_elements=["evaluation_id", "epoch"], set_=values)
+        new.on_conflict_do_update(index_elements=["evaluation_id", "epoch"], set_=measured),
+        [
+            {
+                **{name: getattr(epoch, name) for name in measured if name != "extra"},
+                "extra": dict(epoch.extra) or None,
+                "evaluation_id": lease.evaluation_id,
+                "epoch": epoch.number,
+            }
+            for epoch in epochs
+        ],
     )
 
 
@@ -467,10 +497,28 @@ def forget_checkpoints(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def complete(
-    connection: Connection, lease: Lease, values: Mapping[str, float], *, log_tail: str = ""
+    connection: Connection,
+    lease: Lease,
+    values: Mapping[str, float],
+    *,
+    epochs: Sequence[Epoch] = (),
+    log_tail: str = "",
 ) -> None:
-    """running → done, with the values of the objectives. Raises LeaseLost."""
+    """running → done, with the values of the objectives and the epochs not yet written. Raises LeaseLost."""
+    if connection.dialect.name == "postgresql":
+        done = single.complete(
+            connection,
+            evaluation_id=lease.evaluation_id,
+            token=lease.token,
+            values=values,
+            epochs=epochs,
+            log_tail=_storable(log_tail),
+        )
+        if not done:
+            raise LeaseLost(lease.evaluation_id)
+        return
     _leave(connection, lease, state="done")
+    _write_epochs(connection, lease, epochs)
     if values:
         connection.execute(
             insert(objective_value),

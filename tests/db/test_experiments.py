@@ -167,7 +167,7 @@ def test_the_budget_is_held_by_the_database(database: Database) -> None:
 def test_nothing_of_a_removed_experiment_remains(database: Database) -> None:
     def end(database: Database, claim: Claim) -> None:
         with database.write() as connection:
-            leases.record_epoch(connection, claim.lease, Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.1, 1.0))
+            leases.record_epochs(connection, claim.lease, [Epoch(1, 1.0, 0.5, 1.0, 0.5, 0.1, 1.0)])
             key = f"{claim.lease.token}/1"
             leases.record_checkpoint(connection, claim.lease, SavedCheckpoint("resume", 1, key, "0" * 64, 1))
         factories.complete(database, claim)

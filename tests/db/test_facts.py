@@ -130,7 +130,7 @@ def test_a_genome_is_shown_with_all_its_evaluations(database: Database) -> None:
     second = factories.must_claim(database, worker_id)
     with database.write() as connection:
         for number in (1, 2):
-            leases.record_epoch(connection, second.lease, Epoch(number, 1.0, 0.5, 1.1, 0.6, 0.1, 2.0))
+            leases.record_epochs(connection, second.lease, [Epoch(number, 1.0, 0.5, 1.1, 0.6, 0.1, 2.0)])
         saved = SavedCheckpoint("weights", 2, "the key", "0" * 64, 10)
         leases.record_checkpoint(connection, second.lease, saved)
     factories.complete(database, second, {"error": 0.25, "loss": 0.5})

@@ -169,7 +169,7 @@ GUARDED: dict[str, Callable[[Connection, Lease], None]] = {
     "attempt_started": lambda c, lease: leases.attempt_started(
         c, lease, dtype="float32", resumed_from_epoch=None
     ),
-    "record_epoch": lambda c, lease: leases.record_epoch(c, lease, EPOCH),
+    "record_epochs": lambda c, lease: leases.record_epochs(c, lease, [EPOCH]),
     "record_checkpoint": lambda c, lease: leases.record_checkpoint(c, lease, saved(lease, 1)),
     "complete": lambda c, lease: leases.complete(c, lease, {"error": 0.1, "loss": 0.2}, log_tail="end"),
     "fail": lambda c, lease: leases.fail(c, lease, "diverged", "NaN", log_tail="end"),
@@ -222,10 +222,10 @@ def test_a_lease_that_ran_out_still_holds_until_it_is_reaped(database: Database)
 def test_a_row_written_again_changes_nothing(database: Database) -> None:
     """After a COMMIT whose outcome is unknown, a worker writes its rows again."""
     lease = claimed_lease(database)
-    for name in ("attempt_started", "record_epoch", "record_checkpoint"):
+    for name in ("attempt_started", "record_epochs", "record_checkpoint"):
         do(database, GUARDED[name], lease)
     before = everything(database)[2]
-    for name in ("attempt_started", "record_epoch", "record_checkpoint"):
+    for name in ("attempt_started", "record_epochs", "record_checkpoint"):
         do(database, GUARDED[name], lease)
 
     assert everything(database)[2] == before
@@ -377,10 +377,10 @@ def test_a_resumed_attempt_writes_over_the_epochs_of_the_one_before(database: Da
     worker_id = factories.registered_worker(database)
     first = factories.must_claim(database, worker_id).lease
     for number in (1, 2):
-        do(database, leases.record_epoch, first, Epoch(number, 9.0, 0.9, None, None, 0.1, 1.0))
+        do(database, leases.record_epochs, first, [Epoch(number, 9.0, 0.9, None, None, 0.1, 1.0)])
     do(database, leases.release, first)
     second = factories.must_claim(database, worker_id).lease
-    do(database, leases.record_epoch, second, Epoch(2, 1.0, 0.1, 2.0, 0.2, 0.05, 3.0, {"images": 10}))
+    do(database, leases.record_epochs, second, [Epoch(2, 1.0, 0.1, 2.0, 0.2, 0.05, 3.0, {"images": 10})])
 
     with database.read() as connection:
         rows = connection.execute(select(epoch_metric).order_by(epoch_metric.c.epoch)).all()

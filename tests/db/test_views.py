@@ -29,7 +29,7 @@ def searched(database: Database) -> Database:
     def end(database: Database, claim: Claim) -> None:
         for number in (1, 2):
             epoch = Epoch(number, 1.0, 0.5, 1.0 / number, 0.4, 0.1, 2.0)
-            do(database, leases.record_epoch, claim.lease, epoch)
+            do(database, leases.record_epochs, claim.lease, [epoch])
         trouble = next(troubles, None)
         if trouble == "environment":
             do(database, leases.environment_fault, claim.lease, "no data")
@@ -45,7 +45,7 @@ def searched(database: Database) -> Database:
     factories.finished(database, budget=BUDGET, seed=2, end=end)
     enqueued(database, purpose="retrain")
     retraining = factories.must_claim(database, factories.registered_worker(database))
-    do(database, leases.record_epoch, retraining.lease, Epoch(1, 1.0, 0.5, None, None, 0.1, 2.0))
+    do(database, leases.record_epochs, retraining.lease, [Epoch(1, 1.0, 0.5, None, None, 0.1, 2.0)])
     factories.complete(database, retraining, {"error": 0.0, "loss": 0.0})
     return database
 

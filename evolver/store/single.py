@@ -1,0 +1,131 @@
+"""The two most frequent actions of the lease protocol on PostgreSQL, each as one statement.
+
+A claim, and a success with its epochs, are what every evaluation does; in one statement each, they cost
+one round trip and one commit. They mean exactly what the several statements in ``leases.py`` mean, which
+serve SQLite (it cannot write within a WITH); the same tests run over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection
+
+from evolver.evaluation import Epoch
+
+TASK_COLUMNS = """
+    v.id AS evaluation_id, v.genome_id, v.purpose, v.rung, v.seed_no, v.attempts,
+    x.id AS experiment_id, x.name AS experiment, x.evaluator, x.space, x.space_settings, x.limit_train,
+    x.objectives, x.seed, x.timeout_s, g.birth, g.code, r.settings AS recipe,
+    d.id, d.name, d.sample, d.train, d.validation, d.test, d.split_seed, d.sha256"""
+
+CLAIM = f"""
+WITH chosen AS (
+    SELECT v.id FROM evaluation v JOIN experiment x ON x.id = v.experiment_id
+    WHERE v.state = 'pending' AND v.waits_for IS NULL
+      AND (x.state = 'running' OR v.purpose <> 'search')
+      AND (v.experiment_id, v.dataset_id) IN (
+          SELECT * FROM unnest(%(experiments)s::bigint[], %(datasets)s::bigint[]))
+      AND NOT EXISTS (
+          SELECT 1 FROM attempt a
+          WHERE a.evaluation_id = v.id AND a.worker_id = %(worker_id)s AND a.outcome = 'environment')
+    ORDER BY v.experiment_id <= %(after)s, v.experiment_id, v.priority DESC, v.id
+    LIMIT 1 FOR UPDATE OF v SKIP LOCKED
+), claimed AS (
+    UPDATE evaluation v
+    SET state = 'running', worker_id = %(worker_id)s, token = %(token)s, attempts = v.attempts + 1,
+        lease_expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+    FROM chosen WHERE v.id = chosen.id
+    RETURNING v.*
+), tried AS (
+    INSERT INTO attempt (evaluation_id, number, worker_id, host, slot, token, device, device_name, versions)
+    SELECT claimed.id, claimed.attempts, w.id, w.host, %(slot)s, %(token)s,
+           %(device)s, %(device_name)s, %(versions)s
+    FROM claimed JOIN worker w ON w.id = %(worker_id)s
+)
+SELECT {TASK_COLUMNS}, c.key AS resume_key, c.sha256 AS resume_sha256, c.epoch AS resume_epoch
+FROM claimed v
+JOIN experiment x ON x.id = v.experiment_id
+JOIN genome g ON g.id = v.genome_id
+JOIN recipe r ON r.id = v.recipe_id
+JOIN dataset d ON d.id = v.dataset_id
+LEFT JOIN LATERAL (
+    SELECT key, sha256, epoch FROM checkpoint
+    WHERE evaluation_id = v.id AND kind = 'resume' ORDER BY id DESC LIMIT 1
+) c ON true
+"""
+
+EPOCH_COLUMNS = (
+    "epoch", "train_loss", "train_error", "validation_loss", "validation_error", "lr", "seconds", "extra"
+)  # fmt: skip
+
+COMPLETE = f"""
+WITH done AS (
+    UPDATE evaluation SET state = 'done', lease_expires_at = NULL, ended_at = clock_timestamp()
+    WHERE id = %(evaluation_id)s AND state = 'running' AND token = %(token)s
+    RETURNING id
+), epochs AS (
+    INSERT INTO epoch_metric (evaluation_id, {", ".join(EPOCH_COLUMNS)})
+    SELECT done.id, e.* FROM done, unnest(
+        %(epoch)s::integer[], %(train_loss)s::float8[], %(train_error)s::float8[],
+        %(validation_loss)s::float8[], %(validation_error)s::float8[], %(lr)s::float8[], %(seconds)s::float8[], %(extra)s::jsonb[]) e
+    ON CONFLICT (evaluation_id, epoch) DO UPDATE
+    SET ({", ".join(EPOCH_COLUMNS[1:])}) = ({", ".join(f"excluded.{name}" for name in EPOCH_COLUMNS[1:])})
+), measured AS (
+    INSERT INTO objective_value (evaluation_id, objective, value)
+    SELECT done.id, o.* FROM done, unnest(%(objectives)s::text[], %(values)s::float8[]) o
+), ended AS (
+    UPDATE attempt SET outcome = 'done', ended_at = clock_timestamp(), log_tail = %(log_tail)s
+    FROM done WHERE attempt.token = %(token)s
+)
+SELECT id FROM done
+"""
+
+
+def claim(
+    connection: Connection,
+    *,
+    token: str,
+    experiments: Sequence[int],
+    datasets: Sequence[int],
+    versions: Mapping[str, str],
+    **values: Any,
+) -> Any | None:
+    """Lease the best pending evaluation: the row of its task, or None.
+
+    ``values``: worker_id, slot, device, device_name, lease_s, after.
+    """
+    parameters = {
+        **values,
+        "token": token,
+        "experiments": list(experiments),
+        "datasets": list(datasets),
+        "versions": Jsonb(dict(versions)),
+    }
+    return connection.exec_driver_sql(CLAIM, parameters).first()
+
+
+def complete(
+    connection: Connection,
+    *,
+    evaluation_id: int,
+    token: str,
+    values: Mapping[str, float],
+    epochs: Sequence[Epoch],
+    log_tail: str,
+) -> bool:
+    """running → done with everything that belongs to it; False when the lease is lost."""
+    parameters: dict[str, Any] = {
+        "evaluation_id": evaluation_id,
+        "token": token,
+        "objectives": list(values),
+        "values": [float(value) for value in values.values()],
+        "log_tail": log_tail,
+        "epoch": [epoch.number for epoch in epochs],
+        "extra": [Jsonb(dict(epoch.extra)) if epoch.extra else None for epoch in epochs],
+    }
+    for name in EPOCH_COLUMNS[1:-1]:
+        parameters[name] = [getattr(epoch, name) for epoch in epochs]
+    return connection.exec_driver_sql(COMPLETE, parameters).first() is not None
