@@ -13,6 +13,7 @@ import random
 import secrets
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,8 @@ MAX_BIRTHS = 64
 """Births in one step, at most."""
 DEPTH_PER_SLOT = 2
 MIN_DEPTH = 2
-"""How many pending evaluations are kept ready: for each slot that is alive, and at least."""
+"""How many pending evaluations are kept ready: for each slot that is alive, and at least. Where results
+come faster than steps, twice as many as ended since the last one."""
 POLL_S = (0.02, 1.0)
 """The wait between steps when nothing happens grows from the first to the second, with jitter."""
 
@@ -65,6 +67,25 @@ class _Plan:
     @property
     def front_changed_at(self) -> int | None:
         return max((change.at for change in self.changes if change.kind == "front"), default=None)
+
+
+class _Recent:
+    """The genomes used or born last, so that parents need not be read from the database each time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._genomes: OrderedDict[int, Any] = OrderedDict()
+
+    def get(self, genome_id: int) -> Any | None:
+        if genome_id in self._genomes:
+            self._genomes.move_to_end(genome_id)
+        return self._genomes.get(genome_id)
+
+    def put(self, genome_id: int, genome: Any) -> Any:
+        self._genomes[genome_id] = genome
+        if len(self._genomes) > self._limit:
+            self._genomes.popitem(last=False)
+        return genome
 
 
 class Search:
@@ -90,6 +111,7 @@ class Search:
         self.selector = selection.load(settings.selector, settings.population, len(self.objectives))
         self.limits = limits(experiment)
         self.state = self._load(connection)
+        self._genomes = _Recent(8 * settings.population)
 
     def _load(self, connection: Connection) -> SearchState:
         found = self.experiment
@@ -151,7 +173,7 @@ class Search:
         depth = queue.depth(connection, self.experiment.id)
         is_idle = depth.pending + depth.running == 0 and len(ended) < MAX_INGEST
         finished = self._finished(plan, is_idle=is_idle)
-        births = [] if finished else self._breed(connection, plan.state, depth.pending - depth.waiting)
+        births = [] if finished else self._breed(connection, plan, depth.pending - depth.waiting)
         return _Plan(state, plan.first_no, ended, changes, births, finished)
 
     def _finished(self, plan: _Plan, *, is_idle: bool) -> str | None:
@@ -166,9 +188,12 @@ class Search:
             return "patience"
         return None
 
-    def _breed(self, connection: Connection, state: SearchState, pending: int) -> list[Birth[Any]]:
-        wanted = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection)) - pending
-        number = min(wanted, MAX_BIRTHS, self.experiment.settings.budget - self.experiment.born)
+    def _breed(self, connection: Connection, plan: _Plan, claimable: int) -> list[Birth[Any]]:
+        """As many children as the queue needs to last until the next step."""
+        state = plan.state
+        depth = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection), 2 * len(plan.ended))
+        budget = self.experiment.settings.budget - self.experiment.born
+        number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
         births: list[Birth[Any]] = []
         new: dict[str, int] = {}
 
@@ -176,7 +201,9 @@ class Search:
             return steps.first_birth(connection, self.experiment.id, phenotype) or new.get(phenotype)
 
         def genome_of(genome_id: int) -> Any:
-            return self.space.from_json(steps.code_of(connection, genome_id))
+            return self._genomes.get(genome_id) or self._genomes.put(
+                genome_id, self.space.from_json(steps.code_of(connection, genome_id))
+            )
 
         for birth in range(self.experiment.born + 1, self.experiment.born + number + 1):
             child = breed(
@@ -214,35 +241,48 @@ class Search:
             selector_state=plan.state.selector_state,
             active_s=active_s if found.state == "running" else 0.0,
         )
-        self._write_births(connection, plan)
+        self._write_births(connection, plan.births, plan.state.ingested)
         queue.inherit(connection, found.id)
         if plan.finished and not experiments.finish(connection, found, plan.finished):
             log.info("%s: not finished, it was changed meanwhile", found.settings.name)
 
-    def _write_births(self, connection: Connection, plan: _Plan) -> None:
+    def _write_births(self, connection: Connection, births: Sequence[Birth[Any]], ingested: int) -> None:
+        """Insert genomes and their evaluations; a twin born in this step comes before its duplicates."""
+        here = {child.birth for child in births}
+        ids: dict[int, int] = {}
+        for group in (
+            [child for child in births if child.duplicate_of not in here],
+            [child for child in births if child.duplicate_of in here],
+        ):
+            twins = {child.duplicate_of for child in group if child.duplicate_of is not None}
+            for twin in twins - ids.keys():
+                ids[twin] = steps.genome_of_birth(connection, self.experiment.id, twin)
+            rows = [self._row(child, ids.get(child.duplicate_of or 0), ingested) for child in group]
+            inserted = steps.insert_genomes(connection, self.experiment.id, rows)
+            self._enqueue(connection, inserted, [row.duplicate_of for row in rows])
+            ids.update(zip((child.birth for child in group), inserted, strict=True))
+        for child in births:
+            self._genomes.put(ids[child.birth], child.genome)
+
+    def _enqueue(
+        self, connection: Connection, genome_ids: Sequence[int], twins: Sequence[int | None]
+    ) -> None:
         found = self.experiment
-        ids: dict[int, int] = {}  # of births in this step
-        for child in plan.births:
-            twin = child.duplicate_of
-            twin_id = (
-                None if twin is None else ids.get(twin) or steps.genome_of_birth(connection, found.id, twin)
-            )
-            row = self._row(child, twin_id, plan.state.ingested)
-            ids[child.birth] = steps.insert_genomes(connection, found.id, [row])[0]
-            waits_for = None if twin_id is None else queue.search_evaluation(connection, twin_id)
-            queue.enqueue(
-                connection,
-                [
-                    NewEvaluation(
-                        found.id,
-                        ids[child.birth],
-                        "search",
-                        found.dataset.id,
-                        found.recipe_id,
-                        waits_for=waits_for,
-                    )
-                ],
-            )
+        waited_for = queue.search_evaluations(connection, [twin for twin in twins if twin is not None])
+        queue.enqueue(
+            connection,
+            [
+                NewEvaluation(
+                    found.id,
+                    genome_id,
+                    "search",
+                    found.dataset.id,
+                    found.recipe_id,
+                    waits_for=None if twin is None else waited_for[twin],
+                )
+                for genome_id, twin in zip(genome_ids, twins, strict=True)
+            ],
+        )
 
     def _row(self, child: Birth[Any], twin_id: int | None, ingested: int) -> NewGenome:
         return NewGenome(

@@ -25,6 +25,8 @@ from evolver.store.schema import REVISION
 
 DEFAULT_URL = "sqlite:///evolver.db"
 VARIABLE = "EVOLVER_DATABASE_URL"
+DIRECT_VARIABLE = "EVOLVER_DATABASE_DIRECT_URL"
+"""Set where VARIABLE leads through a pooler (PgBouncer in transaction mode): the way around it."""
 BEGIN_RETRY_S = 60.0
 """How long a SQLite transaction waits for others before the caller sees DatabaseUnavailable."""
 LOCK_TIMEOUT_S = 10
@@ -73,7 +75,7 @@ def resolve_url(url: str | None) -> URL:
 
 def _without_password(url: str) -> str:
     """A URL, or a message with one, without secrets; a password may hold any sign, an @ too."""
-    hidden = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", url)
+    hidden = re.sub(r"([^:/@\s]*):(?!//)\S*@", r"\1:***@", url)
     return re.sub(r"(password=)[^&\s]*", r"\1***", hidden)
 
 
@@ -286,7 +288,8 @@ def _postgresql_engine(url: URL) -> Engine:
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
-            "prepare_threshold": None,  # works behind poolers in transaction mode
+            # Poolers in transaction mode change the server connection, and so lose prepared statements.
+            "prepare_threshold": None if os.environ.get(DIRECT_VARIABLE) else 5,
             "application_name": "evolver",
         },
     )

@@ -39,12 +39,16 @@ def enqueue(connection: Connection, new: Sequence[NewEvaluation]) -> None:
         connection.execute(insert(evaluation), rows)
 
 
-def search_evaluation(connection: Connection, genome_id: int) -> int:
-    """The first search evaluation of a genome: the one that its duplicates wait for."""
-    query = select(evaluation.c.id).where(
-        evaluation.c.genome_id == genome_id, evaluation.c.purpose == "search"
+def search_evaluations(connection: Connection, genome_ids: Sequence[int]) -> dict[int, int]:
+    """The first search evaluation of each genome: the one that its duplicates wait for."""
+    if not genome_ids:
+        return {}
+    query = (
+        select(evaluation.c.genome_id, func.min(evaluation.c.id).label("id"))
+        .where(evaluation.c.genome_id.in_(list(genome_ids)), evaluation.c.purpose == "search")
+        .group_by(evaluation.c.genome_id)
     )
-    return int(connection.execute(query.order_by(evaluation.c.seed_no).limit(1)).scalar_one())
+    return {row.genome_id: row.id for row in connection.execute(query)}
 
 
 def inherit(connection: Connection, experiment_id: int) -> None:

@@ -70,7 +70,8 @@ WITH done AS (
     INSERT INTO epoch_metric (evaluation_id, {", ".join(EPOCH_COLUMNS)})
     SELECT done.id, e.* FROM done, unnest(
         %(epoch)s::integer[], %(train_loss)s::float8[], %(train_error)s::float8[],
-        %(validation_loss)s::float8[], %(validation_error)s::float8[], %(lr)s::float8[], %(seconds)s::float8[], %(extra)s::jsonb[]) e
+        %(validation_loss)s::float8[], %(validation_error)s::float8[],
+        %(lr)s::float8[], %(seconds)s::float8[], %(extra)s::jsonb[]) e
     ON CONFLICT (evaluation_id, epoch) DO UPDATE
     SET ({", ".join(EPOCH_COLUMNS[1:])}) = ({", ".join(f"excluded.{name}" for name in EPOCH_COLUMNS[1:])})
 ), measured AS (

@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import LeadershipLost
@@ -181,12 +182,15 @@ def members(connection: Connection, experiment_id: int, kind: str, objectives: S
     return [Member(genome_id, slot, values[evaluation_id]) for genome_id, slot, evaluation_id in rows]
 
 
+_FIRST_BIRTH = select(func.min(genome.c.birth)).where(
+    genome.c.experiment_id == bindparam("experiment_id"), genome.c.phenotype == bindparam("phenotype")
+)
+
+
 def first_birth(connection: Connection, experiment_id: int, phenotype: str) -> int | None:
     """The number of the first birth of this phenotype, or None when it is new."""
-    query = select(func.min(genome.c.birth)).where(
-        genome.c.experiment_id == experiment_id, genome.c.phenotype == phenotype
-    )
-    return connection.execute(query).scalar()
+    parameters = {"experiment_id": experiment_id, "phenotype": phenotype}
+    return connection.execute(_FIRST_BIRTH, parameters).scalar()
 
 
 def code_of(connection: Connection, genome_id: int) -> Json:
@@ -224,42 +228,57 @@ class NewGenome:
 
 def number_ended(connection: Connection, numbers: Mapping[int, int]) -> None:
     """Give ended evaluations (id → number) their ingest numbers."""
-    for evaluation_id, ingest_no in numbers.items():
+    if numbers:
         connection.execute(
             update(evaluation)
-            .where(evaluation.c.id == evaluation_id, evaluation.c.ingest_no.is_(None))
-            .values(ingest_no=ingest_no)
+            .where(evaluation.c.id == bindparam("ended_id"), evaluation.c.ingest_no.is_(None))
+            .values(ingest_no=bindparam("number")),
+            [{"ended_id": evaluation_id, "number": number} for evaluation_id, number in numbers.items()],
         )
 
 
 def change_memberships(
     connection: Connection, experiment_id: int, changes: Sequence[MembershipChange]
 ) -> None:
-    """Write entries and exits, in their order: a slot is left before it is taken."""
+    """Write entries and exits. Whoever enters and leaves within the same changes gets one complete row."""
+    entered: dict[tuple[str, int | None, int], dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    left: list[dict[str, Any]] = []
     for change in changes:
+        key = (change.kind, change.slot, change.genome_id)
         if isinstance(change, Entry):
-            connection.execute(
-                insert(membership).values(
-                    experiment_id=experiment_id,
-                    kind=change.kind,
-                    slot=change.slot,
-                    genome_id=change.genome_id,
-                    entered_at=change.at,
-                )
-            )
+            row = {
+                "experiment_id": experiment_id,
+                "kind": change.kind,
+                "slot": change.slot,
+                "genome_id": change.genome_id,
+                "entered_at": change.at,
+                "left_at": None,
+                "reason": None,
+            }
+            entered[key] = row
+            rows.append(row)
+        elif key in entered:
+            entered.pop(key).update(left_at=change.at, reason=change.reason)
         else:
-            in_slot = membership.c.slot.is_(None) if change.slot is None else membership.c.slot == change.slot
-            connection.execute(
-                update(membership)
-                .where(
-                    membership.c.experiment_id == experiment_id,
-                    membership.c.kind == change.kind,
-                    membership.c.genome_id == change.genome_id,
-                    membership.c.left_at.is_(None),
-                    in_slot,
-                )
-                .values(left_at=change.at, reason=change.reason)
+            slot = -1 if change.slot is None else change.slot
+            left.append({"of": change.kind, "in_slot": slot, "leaver": change.genome_id,
+                         "at": change.at, "why": change.reason})  # fmt: skip
+    if left:
+        connection.execute(
+            update(membership)
+            .where(
+                membership.c.experiment_id == experiment_id,
+                membership.c.kind == bindparam("of"),
+                membership.c.genome_id == bindparam("leaver"),
+                membership.c.left_at.is_(None),
+                func.coalesce(membership.c.slot, -1) == bindparam("in_slot"),
             )
+            .values(left_at=bindparam("at"), reason=bindparam("why")),
+            left,
+        )
+    if rows:
+        connection.execute(insert(membership), rows)
 
 
 def insert_genomes(connection: Connection, experiment_id: int, new: Sequence[NewGenome]) -> list[int]:
