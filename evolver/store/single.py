@@ -7,10 +7,10 @@ serve SQLite (it cannot write within a WITH); the same tests run over both.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
 from evolver.evaluation import Epoch
@@ -42,7 +42,7 @@ WITH chosen AS (
 ), tried AS (
     INSERT INTO attempt (evaluation_id, number, worker_id, host, slot, token, device, device_name, versions)
     SELECT claimed.id, claimed.attempts, w.id, w.host, %(slot)s, %(token)s,
-           %(device)s, %(device_name)s, %(versions)s
+           %(device)s, %(device_name)s, %(versions)s::jsonb
     FROM claimed JOIN worker w ON w.id = %(worker_id)s
 )
 SELECT {TASK_COLUMNS}, c.key AS resume_key, c.sha256 AS resume_sha256, c.epoch AS resume_epoch
@@ -68,15 +68,15 @@ WITH done AS (
     RETURNING id
 ), epochs AS (
     INSERT INTO epoch_metric (evaluation_id, {", ".join(EPOCH_COLUMNS)})
-    SELECT done.id, e.* FROM done, unnest(
-        %(epoch)s::integer[], %(train_loss)s::float8[], %(train_error)s::float8[],
-        %(validation_loss)s::float8[], %(validation_error)s::float8[],
-        %(lr)s::float8[], %(seconds)s::float8[], %(extra)s::jsonb[]) e
+    SELECT done.id, {", ".join(f"e.{name}" for name in EPOCH_COLUMNS)}
+    FROM done, jsonb_to_recordset(%(epochs)s::jsonb) AS e(
+        epoch integer, train_loss float8, train_error float8, validation_loss float8,
+        validation_error float8, lr float8, seconds float8, extra jsonb)
     ON CONFLICT (evaluation_id, epoch) DO UPDATE
     SET ({", ".join(EPOCH_COLUMNS[1:])}) = ({", ".join(f"excluded.{name}" for name in EPOCH_COLUMNS[1:])})
 ), measured AS (
     INSERT INTO objective_value (evaluation_id, objective, value)
-    SELECT done.id, o.* FROM done, unnest(%(objectives)s::text[], %(values)s::float8[]) o
+    SELECT done.id, o.key, o.value::float8 FROM done, jsonb_each_text(%(values)s::jsonb) o
 ), ended AS (
     UPDATE attempt SET outcome = 'done', ended_at = clock_timestamp(), log_tail = %(log_tail)s
     FROM done WHERE attempt.token = %(token)s
@@ -103,7 +103,7 @@ def claim(
         "token": token,
         "experiments": list(experiments),
         "datasets": list(datasets),
-        "versions": Jsonb(dict(versions)),
+        "versions": json.dumps(dict(versions)),
     }
     return connection.exec_driver_sql(CLAIM, parameters).first()
 
@@ -118,15 +118,16 @@ def complete(
     log_tail: str,
 ) -> bool:
     """running → done with everything that belongs to it; False when the lease is lost."""
-    parameters: dict[str, Any] = {
+    rows = [
+        {"epoch": epoch.number, **{name: getattr(epoch, name) for name in EPOCH_COLUMNS[1:-1]},
+         "extra": dict(epoch.extra) or None}
+        for epoch in epochs
+    ]  # fmt: skip
+    parameters = {
         "evaluation_id": evaluation_id,
         "token": token,
-        "objectives": list(values),
-        "values": [float(value) for value in values.values()],
+        "epochs": json.dumps(rows),
+        "values": json.dumps({name: repr(float(value)) for name, value in values.items()}),
         "log_tail": log_tail,
-        "epoch": [epoch.number for epoch in epochs],
-        "extra": [Jsonb(dict(epoch.extra)) if epoch.extra else None for epoch in epochs],
     }
-    for name in EPOCH_COLUMNS[1:-1]:
-        parameters[name] = [getattr(epoch, name) for epoch in epochs]
     return connection.exec_driver_sql(COMPLETE, parameters).first() is not None
