@@ -32,6 +32,7 @@ from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.experiments import Experiment
 from evolver.store.queue import NewEvaluation
 from evolver.store.steps import Ended, Leadership, NewGenome
+from evolver.store.wakeups import RESULT, Wakeups
 
 log = logging.getLogger("evolver.scheduler")
 
@@ -335,6 +336,7 @@ class Scheduler:
         self.names = tuple(names)
         self.lease_s = lease_s
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.wakeups = Wakeups(database.engine, RESULT)
         self._refused: set[int] = set()
         self._led: dict[int, Search] = {}
         self._reap_at = 0.0
@@ -418,8 +420,12 @@ class Scheduler:
                 log.warning("could not resign: %s", error)
         self._led.clear()
 
-    def run(self, should_stop: Callable[[], bool], wait: Callable[[float], object] = time.sleep) -> None:
-        """Step until ``should_stop``; a database that is away is waited for."""
+    def run(self, should_stop: Callable[[], bool], wait: Callable[[float], object] | None = None) -> None:
+        """Step until ``should_stop``; a database that is away is waited for.
+
+        ``wait`` pauses for some seconds; by default a result that comes in ends the pause.
+        """
+        wait = wait or self.wakeups.wait
         pause = POLL_S[0]
         while not should_stop():
             try:

@@ -19,8 +19,7 @@ PURE = ("genome", "selection", "breeding.py", "search.py", "space.py", "rng.py")
 MAX_MODULE_LINES = 450
 MAX_FUNCTION_LINES = 70
 LONGER_MODULES = {
-    "evolver/store/leases.py": 650,  # one module for the lease protocol: its guards are read side by side
-    "evolver/store/facts.py": 500,
+    "evolver/store/leases.py": 660,  # one module for the lease protocol: its guards are read side by side
 }
 
 

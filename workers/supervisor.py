@@ -21,6 +21,7 @@ from evolver.errors import EnvironmentFault, LeaseLost
 from evolver.store import leases
 from evolver.store.db import Database
 from evolver.store.leases import Claim, Heartbeat, Offer, WorkerInfo
+from evolver.store.wakeups import WORK, Wakeups
 from workers.loop import Backoff, SignalWatch, jittered
 from workers.options import WorkerOptions, checkpoint_base
 from workers.outage import Outage
@@ -89,6 +90,7 @@ class Supervisor:
         self._options = options
         self._on_event = on_event
         self._signals = SignalWatch()
+        self._wakeups = Wakeups(database.engine, WORK)
         self._readiness = Readiness()
         self._poll = Backoff(*POLL_S)
         self._due = _Due()
@@ -128,9 +130,11 @@ class Supervisor:
         processes = [slot.process for slot in self._slots if slot.process]
         self._signals.wait(
             self._next_due() - time.monotonic(),
-            [fd for process in processes for fd in process.readable()],
+            [*self._wakeup_fd(), *(fd for process in processes for fd in process.readable())],
             [fd for process in processes for fd in process.writable()],
         )
+        if self._wakeups.take():
+            self._look_soon()
         for slot in self._slots:
             slot.attend()
         self._heed_signals()
@@ -139,6 +143,10 @@ class Supervisor:
         self._record()
         self._conclude_checks()
         self._look_for_work()
+
+    def _wakeup_fd(self) -> list[int]:
+        descriptor = self._wakeups.fileno()
+        return [] if descriptor is None else [descriptor]
 
     def _next_due(self) -> float:
         times = [self._due.renewal, self._leaving.at]

@@ -35,6 +35,7 @@ from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.store.facts import GenomeFact
+from evolver.store.wakeups import Wakeups
 
 LOOK_EVERY_S = 0.5
 LEASE_S = 5.0
@@ -137,7 +138,7 @@ def _search(database: Database, name: str, local: LocalOptions, display: Display
     scheduler = Scheduler(database, [name], lease_s=LEASE_S)
     workers = LocalWorkers(database.url, name, local)
     with Stopping() as stopping:
-        watch = _Watch(database, name, workers, display, stopping)
+        watch = _Watch(database, name, workers, display, stopping, scheduler.wakeups)
         try:
             scheduler.run(lambda: stopping.requested or watch.ended, watch.wait)
             if stopping.requested:
@@ -152,10 +153,17 @@ class _Watch:
     """What happens between two steps of the scheduler: workers are looked after, the display is kept up."""
 
     def __init__(
-        self, database: Database, name: str, workers: LocalWorkers, display: Display, stopping: Stopping
+        self,
+        database: Database,
+        name: str,
+        workers: LocalWorkers,
+        display: Display,
+        stopping: Stopping,
+        wakeups: Wakeups,
     ) -> None:
         self._database, self._name = database, name
         self._workers, self._display, self._stopping = workers, display, stopping
+        self._wakeups = wakeups
         self._look_at = 0.0
         self.ended = False
 
@@ -168,7 +176,7 @@ class _Watch:
                 self._look()
             except DatabaseUnavailable as error:
                 self._display.show(Text(f"{error}; trying again"), f"{error}; trying again")
-        self._stopping.wait(seconds)
+        self._stopping.wait(seconds, self._wakeups.wait)
 
     def _look(self) -> None:
         with self._database.read() as connection:

@@ -40,6 +40,8 @@ def scheduler(names: tuple[str, ...], lease_s: float, db_url: str | None) -> Non
         leading = Scheduler(database, names, lease_s=lease_s)
         with Stopping() as stopping:
             try:
-                leading.run(lambda: stopping.requested, stopping.wait)
+                leading.run(
+                    lambda: stopping.requested, lambda seconds: stopping.wait(seconds, leading.wakeups.wait)
+                )
             finally:
                 leading.close()

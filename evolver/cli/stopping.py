@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,11 +40,12 @@ class Stopping:
     def requested(self) -> bool:
         return self.requests > 0
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until the next request."""
+    def wait(self, seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Sleep, but no longer than until the next request, or until ``sleep`` returns True."""
         end, known = time.monotonic() + seconds, self.requests
         while self.requests == known and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, SLICE_S))
+            if sleep(min(left, SLICE_S)):
+                return
 
 
 def stop_workers(workers: LocalWorkers, stopping: Stopping) -> None:

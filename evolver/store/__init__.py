@@ -6,7 +6,11 @@ db.py           connections and transactions; ``migrate.py`` brings a database t
 leases.py       the lease protocol: who may work on an evaluation, and how it ends.
 experiments.py  experiments, data sets and recipes: create, change state, delete.
 steps.py        what the scheduler reads and writes.
-facts.py        what people read: status, fronts, genomes, lineage.
+facts.py        what people read of a search: status, fronts, genomes.
+details.py      one genome in full: evaluations, attempts, curves, ancestors.
+fleet.py        the workers: who is alive, and asking them to leave.
+operations.py   the health of a database, and what lies about in it.
+roles.py        who may do what on PostgreSQL; ``copy.py`` brings everything into another database.
 
 Callers own the transaction (``Database.write``, ``Database.read``); no function here commits.
 Functions return frozen values, never rows that are tied to a connection.

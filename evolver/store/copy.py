@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, select, text
 
 from evolver.errors import DatabaseError, InvalidInput
-from evolver.store import fleet, leases, operations
+from evolver.store import fleet, operations, queue
 from evolver.store.db import Database
 from evolver.store.schema import leader, metadata, worker
 
@@ -63,7 +63,7 @@ def copy(source: Database, target: Database, progress: Progress, *, force: bool 
                 text("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
             )
         rows = {table.name: _copy_table(reading, writing, table, progress) for table in _tables()}
-        handed_back = leases.hand_back_all(writing)
+        handed_back = queue.hand_back_all(writing)
         if not target.is_sqlite:
             _set_sequences(writing)
         _verify(writing, rows)

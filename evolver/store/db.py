@@ -15,33 +15,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import URL, Connection, exc, make_url, text
 
 from evolver.errors import DatabaseError
+from evolver.store import engines
+from evolver.store.engines import READ, SINGLE, WRITE
 from evolver.store.schema import REVISION
 
 DEFAULT_URL = "sqlite:///evolver.db"
 VARIABLE = "EVOLVER_DATABASE_URL"
-DIRECT_VARIABLE = "EVOLVER_DATABASE_DIRECT_URL"
-"""Set where VARIABLE leads through a pooler (PgBouncer in transaction mode): the way around it."""
 BEGIN_RETRY_S = 60.0
 """How long a SQLite transaction waits for others before the caller sees DatabaseUnavailable."""
-LOCK_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_S = 30
-IDLE_IN_TRANSACTION_TIMEOUT_S = 10
-"""On PostgreSQL: shorter than any lease, so that a frozen process cannot block its successor."""
-
-WRITE, READ, SINGLE = "write", "read", "single"
-_POSTGRESQL_BEGIN = {
-    WRITE: f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; "
-    f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'",
-    READ: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-}
-
 INSUFFICIENT_PRIVILEGE = "42501"
 """PostgreSQL's code for what a user has no right to do."""
 
@@ -95,7 +80,7 @@ class Database:
         self.url = url
         self.wait_s = wait_s
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url, wait_s / 2) if self.is_sqlite else _postgresql_engine(url)
+        self.engine = engines.sqlite(url, wait_s / 2) if self.is_sqlite else engines.postgresql(url)
 
     @classmethod
     def open(cls, url: str | None = None, *, create: bool = False, wait_s: float = BEGIN_RETRY_S) -> Database:
@@ -210,7 +195,8 @@ class Database:
                 ) from error
             if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
                 raise DatabaseError(
-                    f"this user may not do that in {self}: {_reason(error)}; 'evolver db roles' tells of rights"
+                    f"this user may not do that in {self}: {_reason(error)}; "
+                    "'evolver db roles' prints who may do what"
                 ) from error
             if error.connection_invalidated:
                 raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
@@ -244,60 +230,3 @@ def _reason(error: exc.DBAPIError) -> str:
 
 def _is_busy(error: exc.DBAPIError) -> bool:
     return "locked" in str(error.orig) or "busy" in str(error.orig)
-
-
-def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
-    """SQLite in WAL mode; transactions begin as evolver says (the driver's own habit is switched off)."""
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=1,
-        max_overflow=4,
-        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA temp_store = MEMORY")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("evolver_mode", WRITE)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == WRITE else "BEGIN")
-
-    return engine
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    """PostgreSQL through psycopg 3: one connection a process, kept alive.
-
-    The driver is in autocommit mode and ``_begin`` sends BEGIN itself, together with the settings of the
-    transaction: one round trip, and SET LOCAL lets poolers be between.
-    """
-    engine = create_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        pool_size=1,
-        max_overflow=4,
-        connect_args={
-            "connect_timeout": 10,
-            "keepalives": 1,
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            # Poolers in transaction mode change the server connection, and so lose prepared statements.
-            "prepare_threshold": None if os.environ.get(DIRECT_VARIABLE) else 5,
-            "application_name": "evolver",
-        },
-    )
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("evolver_mode", WRITE)
-        if mode != SINGLE:
-            connection.exec_driver_sql(_POSTGRESQL_BEGIN[mode])
-
-    return engine

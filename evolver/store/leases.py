@@ -50,6 +50,7 @@ from evolver.store.schema import (
 )
 from evolver.store.states import RETRIED_KINDS
 from evolver.store.types import now, now_plus
+from evolver.store.wakeups import RESULT, WORK, announce
 
 LOG_TAIL_BYTES = 16 * 1024
 """Of what a training process printed, and of a failure's message, the end is kept."""
@@ -539,12 +540,14 @@ def fail(connection: Connection, lease: Lease, kind: str, message: str, *, log_t
         _strike(connection, _is_held(lease), lease, kind, message)
     else:
         _leave(connection, lease, state="failed", failure_kind=kind, failure_message=_storable(message))
+    announce(connection, RESULT)
     _end_attempt(connection, lease, outcome="failed", failure_kind=kind, message=message, log_tail=log_tail)
 
 
 def release(connection: Connection, lease: Lease, *, log_tail: str = "") -> None:
     """running → pending: the worker hands the work back; this costs no try. Raises LeaseLost."""
     _leave(connection, lease, state="pending")
+    announce(connection, WORK)
     _end_attempt(connection, lease, outcome="released", log_tail=log_tail)
 
 
@@ -587,22 +590,6 @@ def reap(connection: Connection) -> int:
         _end_attempt(connection, lease, outcome="lost", failure_kind="lost", message=message)
         reaped += 1
     return reaped
-
-
-def hand_back_all(connection: Connection) -> int:
-    """running → pending for every evaluation, at no cost of a try; returns how many.
-
-    For a copy of a database: its leases are held by workers of the original.
-    """
-    connection.execute(
-        update(attempt).where(attempt.c.outcome == "running").values(outcome="released", ended_at=now())
-    )
-    handed_back = connection.execute(
-        update(evaluation)
-        .where(evaluation.c.state == "running")
-        .values(state="pending", lease_expires_at=None)
-    )
-    return handed_back.rowcount
 
 
 def _leave(connection: Connection, lease: Lease, *, state: str, **values: Any) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, insert, literal, select, update
 
-from evolver.store.schema import evaluation, experiment, objective_value
+from evolver.store.schema import attempt, evaluation, experiment, objective_value
 from evolver.store.states import INFRASTRUCTURE_KINDS, Purpose
 from evolver.store.types import now
+from evolver.store.wakeups import WORK, announce
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ def enqueue(connection: Connection, new: Sequence[NewEvaluation]) -> None:
     if new:
         rows = [{name: getattr(one, name) for name in NewEvaluation.__slots__} for one in new]
         connection.execute(insert(evaluation), rows)
+        announce(connection, WORK)
 
 
 def search_evaluations(connection: Connection, genome_ids: Sequence[int]) -> dict[int, int]:
@@ -136,6 +138,7 @@ def retry(connection: Connection, failed: Failed) -> None:
 
     The failed one stays as history, with its ingest number; the budget is not touched.
     """
+    announce(connection, WORK)
     columns = ["experiment_id", "genome_id", "purpose", "rung", "dataset_id", "recipe_id", "seed_no"]
     again = select(*(evaluation.c[name] for name in columns[:-1]), evaluation.c.seed_no + 1).where(
         evaluation.c.id == failed.evaluation_id
@@ -146,6 +149,22 @@ def retry(connection: Connection, failed: Failed) -> None:
         .where(experiment.c.id == failed.experiment_id)
         .values(failed=experiment.c.failed - 1)
     )
+
+
+def hand_back_all(connection: Connection) -> int:
+    """running → pending for every evaluation, at no cost of a try; returns how many.
+
+    For a copy of a database: its leases are held by workers of the original, which know nothing of it.
+    """
+    connection.execute(
+        update(attempt).where(attempt.c.outcome == "running").values(outcome="released", ended_at=now())
+    )
+    handed_back = connection.execute(
+        update(evaluation)
+        .where(evaluation.c.state == "running")
+        .values(state="pending", lease_expires_at=None)
+    )
+    return handed_back.rowcount
 
 
 @dataclass(frozen=True, slots=True)

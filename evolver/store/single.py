@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from evolver.evaluation import Epoch
+from evolver.store.wakeups import RESULT
 
 TASK_COLUMNS = """
     v.id AS evaluation_id, v.genome_id, v.purpose, v.rung, v.seed_no, v.attempts,
@@ -61,11 +62,12 @@ EPOCH_COLUMNS = (
     "epoch", "train_loss", "train_error", "validation_loss", "validation_error", "lr", "seconds", "extra"
 )  # fmt: skip
 
+# The scheduler is woken by the first result only: it takes in all that have come until it looks.
 COMPLETE = f"""
 WITH done AS (
     UPDATE evaluation SET state = 'done', lease_expires_at = NULL, ended_at = clock_timestamp()
     WHERE id = %(evaluation_id)s AND state = 'running' AND token = %(token)s
-    RETURNING id
+    RETURNING id, experiment_id
 ), epochs AS (
     INSERT INTO epoch_metric (evaluation_id, {", ".join(EPOCH_COLUMNS)})
     SELECT done.id, {", ".join(f"e.{name}" for name in EPOCH_COLUMNS)}
@@ -81,7 +83,11 @@ WITH done AS (
     UPDATE attempt SET outcome = 'done', ended_at = clock_timestamp(), log_tail = %(log_tail)s
     FROM done WHERE attempt.token = %(token)s
 )
-SELECT id FROM done
+SELECT id, (SELECT pg_notify('{RESULT}', '') WHERE NOT EXISTS (
+    SELECT 1 FROM evaluation v
+    WHERE v.experiment_id = done.experiment_id AND v.state IN ('done', 'failed') AND v.purpose = 'search'
+      AND v.ingest_no IS NULL))
+FROM done
 """
 
 

@@ -94,7 +94,7 @@ def _evaluate(database: Database, claim: Claim, *, fails: bool) -> None:
         leases.attempt_started(connection, claim.lease, dtype="fp32", resumed_from_epoch=None)
         for number in (1, 2, 3):
             metrics = Epoch(number, 1 / number, 0.5 / number, 1.1 / number, 0.6 / number, 0.01, 2.0)
-            leases.record_epoch(connection, claim.lease, metrics)
+            leases.record_epochs(connection, claim.lease, [metrics])
         if fails:
             leases.fail(connection, claim.lease, "oom", "too large", log_tail="out of memory\n")
         else:

@@ -1,0 +1,86 @@
+"""How each database is connected to, and how its transactions begin.
+
+The drivers' own habits are switched off: a transaction begins with what stands here, and nothing else is
+sent. Its mode is the execution option ``evolver_mode``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from evolver.store.wakeups import DIRECT_VARIABLE
+
+LOCK_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 30
+IDLE_IN_TRANSACTION_TIMEOUT_S = 10
+"""On PostgreSQL: shorter than any lease, so that a frozen process cannot block its successor."""
+
+WRITE, READ, SINGLE = "write", "read", "single"
+_POSTGRESQL_BEGIN = {
+    WRITE: f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; "
+    f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'",
+    READ: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
+
+
+def sqlite(url: URL, busy_timeout_s: float) -> Engine:
+    """SQLite in WAL mode; transactions begin as evolver says (the driver's own habit is switched off)."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=4,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("evolver_mode", WRITE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == WRITE else "BEGIN")
+
+    return engine
+
+
+def postgresql(url: URL) -> Engine:
+    """PostgreSQL through psycopg 3: one connection a process, kept alive.
+
+    The driver is in autocommit mode and ``_begin`` sends BEGIN itself, together with the settings of the
+    transaction: one round trip, and SET LOCAL lets poolers be between.
+    """
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=4,
+        connect_args={
+            "connect_timeout": 10,
+            "keepalives": 1,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            # Poolers in transaction mode change the server connection, and so lose prepared statements.
+            "prepare_threshold": None if os.environ.get(DIRECT_VARIABLE) else 5,
+            "application_name": "evolver",
+        },
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("evolver_mode", WRITE)
+        if mode != SINGLE:
+            connection.exec_driver_sql(_POSTGRESQL_BEGIN[mode])
+
+    return engine

@@ -1,0 +1,108 @@
+"""Wake-ups on PostgreSQL: who waits hears of work and of results, and goes on polling without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import text
+
+from evolver.scheduler import Scheduler
+from evolver.store.db import Database
+from evolver.store.leases import Claim
+from evolver.store.wakeups import DIRECT_VARIABLE, RESULT, WORK, Wakeups
+from tests import factories
+
+LONG_S = 20.0
+"""No test waits so long: a wait that is not ended early shows as a failure."""
+
+
+@pytest.fixture
+def listening(postgresql_url: str) -> Iterator[Database]:
+    """Another process's view of the same database."""
+    opened = Database.open(postgresql_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def database(postgresql_url: str) -> Iterator[Database]:
+    opened = Database.open(postgresql_url)
+    yield opened
+    opened.dispose()
+
+
+def connected(database: Database, wakeups: Wakeups) -> Wakeups:
+    """Any use of the database connects, and so listens; what came before is taken."""
+    with database.read():
+        pass
+    wakeups.take()
+    return wakeups
+
+
+def is_woken(wakeups: Wakeups) -> bool:
+    began = time.monotonic()
+    return wakeups.wait(LONG_S) and time.monotonic() - began < LONG_S / 2
+
+
+def test_births_wake_those_who_wait_for_work(database: Database, listening: Database) -> None:
+    work = connected(listening, Wakeups(listening.engine, WORK))
+    factories.running(database)
+    assert is_woken(work)
+    assert not work.wait(0.05)
+
+
+@pytest.mark.parametrize("end", [factories.complete, factories.fail])
+def test_the_end_of_an_evaluation_wakes_the_scheduler(
+    database: Database, listening: Database, end: Callable[[Database, Claim], None]
+) -> None:
+    result = connected(listening, Wakeups(listening.engine, RESULT))
+    factories.running(database)
+    end(database, factories.must_claim(database, factories.registered_worker(database)))
+    assert is_woken(result)
+
+
+def test_only_the_first_of_many_results_wakes(database: Database, listening: Database) -> None:
+    result = connected(listening, Wakeups(listening.engine, RESULT))
+    factories.running(database)
+    worker_id = factories.registered_worker(database)
+    claims = [factories.must_claim(database, worker_id) for _ in range(2)]
+    factories.complete(database, claims[0])
+    assert is_woken(result)
+    factories.complete(database, claims[1])
+    assert not result.wait(0.05)
+    Scheduler(database).step()
+    factories.complete(database, factories.must_claim(database, worker_id))
+    assert is_woken(result)
+
+
+def test_a_cut_connection_listens_again_when_it_is_next_used(database: Database, listening: Database) -> None:
+    work = connected(listening, Wakeups(listening.engine, WORK))
+    with database.write() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                 "WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        )  # fmt: skip
+    assert not work.wait(0.2)
+    connected(listening, work)
+    factories.running(database)
+    assert is_woken(work)
+
+
+def test_behind_a_pooler_a_direct_connection_listens(
+    database: Database, postgresql_url: str, listening: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECT_VARIABLE, postgresql_url)
+    work = Wakeups(listening.engine, WORK)
+    work.take()
+    factories.running(database)
+    assert is_woken(work)
+
+
+def test_without_postgresql_there_is_only_the_pause(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    work = Wakeups(database.engine, WORK)
+    assert work.fileno() is None
+    assert not work.wait(0.01)
+    database.dispose()
