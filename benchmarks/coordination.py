@@ -12,19 +12,28 @@ The limit is a bare fenced claim-and-complete loop on the same server.
 from __future__ import annotations
 
 import multiprocessing
+import resource
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
 
 import common
 import history
-from sqlalchemy import text
+import optuna_peer
+from sqlalchemy import Engine, create_engine, event, text
 
 from evolver.evaluation import Epoch
 from evolver.scheduler import Scheduler
 from evolver.store import leases
-from evolver.store.db import Database
+from evolver.store.db import Database, resolve_url
 from evolver.store.leases import Lease, Offer, WorkerInfo
+from tests.postgres import Server
 
 EPOCHS = [Epoch(n, 1 / n, 0.5 / n, 1 / n, 0.5 / n, 0.1, 1.0) for n in range(1, history.EPOCHS + 1)]
 WARM_UP_S = 1.0
@@ -94,45 +103,264 @@ def work(url: str, until: float) -> None:
             time.sleep(0.002)
 
 
-def cycles_per_second(database: Database, processes: int, seconds: float) -> float:
-    """The rate at which results are ingested, after a warm-up."""
-    url, until = common.url_of(database), time.monotonic() + 60.0
+Role = Callable[[str, float], None]
+LOOK_S = 0.02
+START_S = 5.0
+"""What processes may take to start; the window opens when results come in."""
+
+
+def rate(roles: list[Role], url: str, done: Callable[[], int], seconds: float) -> float:
+    """How many results a second these processes record together, once they are under way."""
     context = multiprocessing.get_context("spawn")
-    roles: list[Callable[[str, float], None]] = (
-        [lead_and_work] if processes == 1 else [lead] + [work] * (processes - 1)
-    )
-    until = time.monotonic() + seconds + WARM_UP_S + 4.0
+    until = time.monotonic() + START_S + seconds
     running = [context.Process(target=role, args=(url, until)) for role in roles]
     for process in running:
         process.start()
-    start = ingested(database)
-    while ingested(database) < start + 20 and time.monotonic() < until:
-        time.sleep(0.02)
-    time.sleep(WARM_UP_S)
-    first, began = ingested(database), time.monotonic()
-    time.sleep(seconds)
-    rate = (ingested(database) - first) / (time.monotonic() - began)
+    start = done()
+    while done() < start + 2 and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    first, began = done(), time.monotonic()
+    time.sleep(max(0.0, min(seconds, until - time.monotonic())))
+    found = (done() - first) / (time.monotonic() - began)
     for process in running:
         process.join()
-    return rate
+    return found
+
+
+def our_rate(database: Database, processes: int, seconds: float) -> float:
+    roles: list[Role] = [lead_and_work] if processes == 1 else [lead] + [work] * (processes - 1)
+    return rate(roles, common.url_of(database), lambda: ingested(database), seconds)
 
 
 def ingested(database: Database) -> int:
     with database.read() as connection:
-        return int(
-            connection.execute(text("SELECT ingested FROM experiment WHERE name = 'history'")).scalar_one()
+        query = text("SELECT ingested FROM experiment WHERE name = 'history'")
+        return int(connection.execute(query).scalar_one())
+
+
+def peer_rate(url: str, processes: int, seconds: float) -> float:
+    return rate([optuna_peer.work] * processes, url, lambda: optuna_peer.completed(url), seconds)
+
+
+# --- the limit: a bare fenced claim and completion, nothing bred, nothing selected ---------------------
+
+BARE = [
+    "CREATE TABLE bare (id bigint PRIMARY KEY, state text NOT NULL, token text)",
+    "INSERT INTO bare SELECT i, 'pending', NULL FROM generate_series(1, 200000) i",
+    "CREATE INDEX bare_pending ON bare (id) WHERE state = 'pending'",
+    "ANALYZE bare",
+]
+BARE_CLAIM = (
+    "UPDATE bare SET state = 'running', token = %(token)s WHERE id = (SELECT id FROM bare "
+    "WHERE state = 'pending' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id"
+)
+BARE_COMPLETE = "UPDATE bare SET state = 'done' WHERE id = %(id)s AND state = 'running' AND token = %(token)s"
+
+
+def bare_work(url: str, until: float) -> None:
+    engine = create_engine(resolve_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        count = 0
+        while time.monotonic() < until:
+            token = f"{time.monotonic_ns()}-{count}"
+            claimed = connection.exec_driver_sql(BARE_CLAIM, {"token": token}).scalar_one()
+            connection.exec_driver_sql(BARE_COMPLETE, {"id": claimed, "token": token})
+            count += 1
+
+
+def bare_rate(server: Server, processes: int, seconds: float) -> float:
+    url = server.url("bare")
+    engine = create_engine(resolve_url(url), isolation_level="AUTOCOMMIT")
+
+    def done() -> int:
+        with engine.connect() as connection:
+            query = text("SELECT count(*) FROM bare WHERE state = 'done'")
+            return int(connection.execute(query).scalar_one())
+
+    found = rate([bare_work] * processes, url, done, seconds)
+    engine.dispose()
+    return found
+
+
+def make_bare(server: Server) -> None:
+    engine = create_engine(resolve_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE bare"))
+    engine.dispose()
+    engine = create_engine(resolve_url(server.url("bare")), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in BARE:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+# --- what a cycle sends, and what a new process needs ---------------------------------------------------
+
+
+@contextmanager
+def counted(engine: Engine) -> Iterator[dict[str, int]]:
+    """Statements and commits that this process sends through an engine."""
+    counts = {"statements": 0, "commits": 0}
+
+    def count(_c: Any, _cursor: Any, sql: str, _parameters: Any, context: Any, _many: bool) -> None:
+        counts["statements"] += 1
+        if context is not None and context.execution_options.get("evolver_mode") == "single":
+            counts["commits"] += 1  # a statement that is a transaction of its own
+
+    def commit(connection: Any) -> None:
+        counts["commits"] += connection.get_execution_options().get("evolver_mode") != "single"
+
+    event.listen(engine, "before_cursor_execute", count)
+    event.listen(engine, "commit", commit)
+    yield counts
+    event.remove(engine, "before_cursor_execute", count)
+    event.remove(engine, "commit", commit)
+
+
+def fill_queue(database: Database) -> None:
+    """Something to claim for a process that only works."""
+    scheduler = Scheduler(database)
+    scheduler.step()
+    scheduler.close()
+
+
+def our_traffic(database: Database, seconds: float = 2.0) -> dict[str, float]:
+    """Statements and commits a cycle, of one process that does everything."""
+    scheduler, evaluations = Scheduler(database), Evaluations(database)
+    scheduler.step()
+    first, until = ingested(database), time.monotonic() + seconds
+    with counted(database.engine) as counts:
+        while time.monotonic() < until:
+            scheduler.step()
+            while evaluations.one():
+                pass
+        scheduler.step()
+    scheduler.close()
+    cycles = ingested(database) - first
+    return {name: number / cycles for name, number in counts.items()}
+
+
+def peer_traffic(url: str, trials: int = 20) -> dict[str, float]:
+    study = optuna_peer.study_at(url)
+    study.optimize(optuna_peer.objective, n_trials=1)
+    with counted(study._storage._backend.engine) as counts:
+        study.optimize(optuna_peer.objective, n_trials=trials)
+    return {name: number / trials for name, number in counts.items()}
+
+
+def our_first_claim(url: str, answer: Pipe) -> None:
+    began = time.perf_counter()
+    database = Database.open(url)
+    assert Evaluations(database).one()
+    answer.send((time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def peer_first_claim(url: str, answer: Pipe) -> None:
+    began = time.perf_counter()
+    trial = optuna_peer.study_at(url).ask()
+    optuna_peer.objective(trial)
+    answer.send((time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def first_claim(role: Callable[[str, Pipe], None], url: str) -> dict[str, float]:
+    """Seconds after the imports, and peak memory, of a new process until its first claim."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=role, args=(url, theirs))
+    process.start()
+    seconds, megabytes = ours.recv()
+    process.join()
+    return {"seconds": seconds, "megabytes": megabytes}
+
+
+# --- the runs -------------------------------------------------------------------------------------------
+
+
+def compare(server: Server, genomes: int, processes: list[int], runs: int, seconds: float) -> dict[str, Any]:
+    """Both sides at one length of history, interleaved."""
+    database = common.new_postgresql(server, f"ours_{genomes}")
+    history.grow(database, genomes)
+    peer = _new_database(server, f"peer_{genomes}")
+    optuna_peer.load_history(peer, genomes)
+    fill_queue(database)
+    found: dict[str, Any] = {
+        "first_claim": first_claim(our_first_claim, common.url_of(database)),
+        "first_claim_peer": first_claim(peer_first_claim, peer),
+        "traffic": our_traffic(database),
+        "traffic_peer": peer_traffic(peer),
+    }
+    for number in processes:
+        measured = common.interleaved(
+            runs,
+            [
+                ("ours", lambda number=number: our_rate(database, number, seconds)),
+                ("peer", lambda number=number: peer_rate(peer, number, seconds)),
+                ("bare", lambda number=number: bare_rate(server, number, seconds)),
+            ],
         )
+        ratio = common.median_of_ratios(measured["ours"], measured["peer"])
+        found[f"processes_{number}"] = {**measured, "ratio": ratio}
+        medians = {name: round(statistics.median(values), 1) for name, values in measured.items()}
+        print(f"{genomes} genomes, {number} processes: {medians} a second, ratio {ratio:.1f}", flush=True)
+    print(
+        {name: found[name] for name in ("first_claim", "first_claim_peer", "traffic", "traffic_peer")},
+        flush=True,
+    )
+    return found
+
+
+def flatness(server: Server, largest: int, runs: int, seconds: float) -> dict[str, Any]:
+    """Our seconds a cycle at the largest history against those at 1,000, interleaved; one process."""
+    databases = {}
+    for genomes in (1_000, largest):
+        databases[genomes] = common.new_postgresql(server, f"flat_{genomes}")
+        history.grow(databases[genomes], genomes, epochs=1)
+    sides = [(str(n), lambda d=d: our_rate(d, 1, seconds)) for n, d in databases.items()]
+    measured = common.interleaved(runs, sides)
+    fill_queue(databases[largest])
+    return {
+        "genomes": largest,
+        "cycles_per_second": measured,
+        "ratio": common.median_of_ratios(measured["1000"], measured[str(largest)]),
+        "first_claim": first_claim(our_first_claim, common.url_of(databases[largest])),
+    }
+
+
+def on_sqlite(genomes: int, processes: list[int], runs: int, seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as directory:
+        database = common.new_sqlite(Path(directory), "ours")
+        history.grow(database, genomes)
+        sides = [(f"processes_{n}", lambda n=n: our_rate(database, n, seconds)) for n in processes]
+        return common.interleaved(runs, sides)
+
+
+def _new_database(server: Server, name: str) -> str:
+    engine = create_engine(resolve_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.url(name)
+
+
+def main(args: Namespace) -> None:
+    quick = args.quick
+    runs, seconds = (3, 3.0) if quick else (5, 8.0)
+    plan = {1_000: [1]} if quick else {1_000: [1, 4, 8], 10_000: [1, 4], 100_000: [1, 4]}
+    largest = 10_000 if quick else 1_000_000
+    headline: dict[str, float] = {}
+    details: dict[str, Any] = {"runs": runs, "seconds": seconds}
+    with common.postgresql() as server:
+        make_bare(server)
+        for genomes, processes in plan.items():
+            found = compare(server, genomes, processes, runs, seconds)
+            headline[f"cycles_ratio_vs_optuna_{genomes // 1000}k"] = found["processes_1"]["ratio"]
+            details[f"history_{genomes}"] = found
+        details["flatness"] = flat = flatness(server, largest, runs, seconds)
+        headline["flatness"] = flat["ratio"]
+        headline["first_claim_s"] = flat["first_claim"]["seconds"]
+    details["sqlite"] = on_sqlite(1_000, [1] if quick else [1, 4, 8], runs, seconds)
+    common.report(args, headline, details)
 
 
 if __name__ == "__main__":
-    import sys
-
-    with common.postgresql() as server, tempfile.TemporaryDirectory() as directory:
-        database = common.new_postgresql(server, "history_1000")
-        history.grow(database, 1000)
-        if len(sys.argv) > 1:
-            import cProfile
-
-            cProfile.run("lead_and_work(common.url_of(database), time.monotonic()+8)", "/tmp/prof")
-        else:
-            print(cycles_per_second(database, 1, 5), cycles_per_second(database, 4, 5))
+    main(common.options(__doc__ or ""))

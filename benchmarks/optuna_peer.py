@@ -56,7 +56,9 @@ def load_history(url: str, trials: int) -> None:
         _write_parents(connection, made._study_id, trials)
         for table, key in (("trials", "trial_id"), ("study_system_attributes", "study_system_attribute_id")):
             sequence = f"pg_get_serial_sequence('{table}', '{key}')"
-            connection.execute(text(f"SELECT setval({sequence}, (SELECT coalesce(max({key}), 1) FROM {table}))"))
+            connection.execute(
+                text(f"SELECT setval({sequence}, (SELECT coalesce(max({key}), 1) FROM {table}))")
+            )
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()
@@ -86,7 +88,9 @@ def _write(connection: Connection, study_id: int, numbers: range) -> None:
         (models.TrialSystemAttributeModel, attributes),
     ):
         connection.execute(insert(model.__table__), rows)  # type: ignore[arg-type]
-    start = text("UPDATE trials SET datetime_start = now(), datetime_complete = now() WHERE trial_id > :first")
+    start = text(
+        "UPDATE trials SET datetime_start = now(), datetime_complete = now() WHERE trial_id > :first"
+    )
     connection.execute(start, {"first": numbers.start})
 
 
