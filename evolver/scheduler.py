@@ -70,6 +70,35 @@ class _Plan:
         return max((change.at for change in self.changes if change.kind == "front"), default=None)
 
 
+class _Phenotypes:
+    """Which phenotypes were born in earlier steps.
+
+    Nearly all children are new: so a step is derived as if all were, and then one look-up tells.
+    """
+
+    def __init__(self, connection: Connection, experiment_id: int) -> None:
+        self._connection = connection
+        self._experiment_id = experiment_id
+        self._births: dict[str, int | None] = {}
+
+    def assume_new(self, phenotype: str) -> None:
+        """As if it were new; ``look_up`` will ask for it."""
+        self._births[phenotype] = None
+
+    def look_up(self) -> bool:
+        """Ask for all of them at once; whether one was born before."""
+        found = steps.first_births(self._connection, self._experiment_id, list(self._births))
+        self._births.update(found)
+        return bool(found)
+
+    def seen(self, phenotype: str) -> int | None:
+        """The number of its first birth, or None."""
+        if phenotype not in self._births:
+            found = steps.first_births(self._connection, self._experiment_id, [phenotype])
+            self._births[phenotype] = found.get(phenotype)
+        return self._births[phenotype]
+
+
 class _Recent:
     """The genomes used or born last, so that parents need not be read from the database each time."""
 
@@ -195,17 +224,26 @@ class Search:
         depth = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection), 2 * len(plan.ended))
         budget = self.experiment.settings.budget - self.experiment.born
         number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
-        births: list[Birth[Any]] = []
-        new: dict[str, int] = {}
+        phenotypes = _Phenotypes(connection, self.experiment.id)
+        births = self._derive(connection, state, number, phenotypes.assume_new)
+        if phenotypes.look_up():  # one of them was born before: derive again, and look at each
+            births = self._derive(connection, state, number, phenotypes.seen)
+        return births
 
-        def seen(phenotype: str) -> int | None:
-            return steps.first_birth(connection, self.experiment.id, phenotype) or new.get(phenotype)
-
+    def _derive(
+        self,
+        connection: Connection,
+        state: SearchState,
+        number: int,
+        seen: Callable[[str], int | None],
+    ) -> list[Birth[Any]]:
         def genome_of(genome_id: int) -> Any:
             return self._genomes.get(genome_id) or self._genomes.put(
                 genome_id, self.space.from_json(steps.code_of(connection, genome_id))
             )
 
+        births: list[Birth[Any]] = []
+        new: dict[str, int] = {}
         for birth in range(self.experiment.born + 1, self.experiment.born + number + 1):
             child = breed(
                 self.space,
@@ -216,7 +254,7 @@ class Search:
                 birth=birth,
                 seed=self.experiment.settings.seed,
                 genome_of=genome_of,
-                seen=seen,
+                seen=lambda phenotype: seen(phenotype) or new.get(phenotype),
                 limits=self.limits,
             )
             births.append(child)

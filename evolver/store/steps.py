@@ -182,15 +182,16 @@ def members(connection: Connection, experiment_id: int, kind: str, objectives: S
     return [Member(genome_id, slot, values[evaluation_id]) for genome_id, slot, evaluation_id in rows]
 
 
-_FIRST_BIRTH = select(func.min(genome.c.birth)).where(
-    genome.c.experiment_id == bindparam("experiment_id"), genome.c.phenotype == bindparam("phenotype")
-)
-
-
-def first_birth(connection: Connection, experiment_id: int, phenotype: str) -> int | None:
-    """The number of the first birth of this phenotype, or None when it is new."""
-    parameters = {"experiment_id": experiment_id, "phenotype": phenotype}
-    return connection.execute(_FIRST_BIRTH, parameters).scalar()
+def first_births(connection: Connection, experiment_id: int, phenotypes: Sequence[str]) -> dict[str, int]:
+    """The number of the first birth of each of these phenotypes that was born at all."""
+    if not phenotypes:
+        return {}
+    query = (
+        select(genome.c.phenotype, func.min(genome.c.birth).label("first"))
+        .where(genome.c.experiment_id == experiment_id, genome.c.phenotype.in_(list(phenotypes)))
+        .group_by(genome.c.phenotype)
+    )
+    return {row.phenotype: row.first for row in connection.execute(query)}
 
 
 def code_of(connection: Connection, genome_id: int) -> Json:
