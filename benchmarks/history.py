@@ -119,7 +119,7 @@ def _write_members(connection: Connection, made: Experiment, genomes: int) -> No
 
 
 def _space(made: Experiment) -> Any:
-    from evolver.scheduler import load_space
+    from evolver.step import load_space
 
     return load_space(made)
 

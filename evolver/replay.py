@@ -12,8 +12,8 @@ from typing import Any
 
 from evolver import selection
 from evolver.breeding import BREEDER_VERSION, Birth, breed
-from evolver.scheduler import limits, load_space
 from evolver.search import MembershipChange, SearchState, ingest
+from evolver.step import limits, load_space
 from evolver.store import experiments, steps
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment

@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from evolver.cli.output import duration, label, shown, table
 from evolver.errors import EvolverError
-from evolver.scheduler import load_space
+from evolver.step import load_space
 from evolver.store.details import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
 from evolver.store.experiments import Experiment
 

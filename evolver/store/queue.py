@@ -19,7 +19,10 @@ from evolver.store.wakeups import WORK, announce
 
 @dataclass(frozen=True, slots=True)
 class NewEvaluation:
-    """An evaluation to enqueue; ``waits_for`` is the evaluation of its twin, when it is a duplicate."""
+    """An evaluation to enqueue; ``waits_for`` is the evaluation of its twin, when it is a duplicate.
+
+    ``id`` is given when it was reserved, for all that are enqueued together or for none.
+    """
 
     experiment_id: int
     genome_id: int
@@ -30,13 +33,15 @@ class NewEvaluation:
     rung: int = 0
     priority: int = 0
     init_from: int | None = None
+    id: int | None = None
     waits_for: int | None = None
 
 
 def enqueue(connection: Connection, new: Sequence[NewEvaluation]) -> None:
     """Add pending evaluations."""
     if new:
-        rows = [{name: getattr(one, name) for name in NewEvaluation.__slots__} for one in new]
+        columns = [name for name in NewEvaluation.__slots__ if name != "id" or new[0].id is not None]
+        rows = [{name: getattr(one, name) for name in columns} for one in new]
         connection.execute(insert(evaluation), rows)
         announce(connection, WORK)
 

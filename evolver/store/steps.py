@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import LeadershipLost
@@ -210,8 +210,9 @@ def genome_of_birth(connection: Connection, experiment_id: int, birth: int) -> i
 
 @dataclass(frozen=True, slots=True)
 class NewGenome:
-    """A genome to insert, with the ids of its parents."""
+    """A genome to insert, with the ids of its parents; ``id`` was reserved."""
 
+    id: int
     birth: int
     code: Json
     phenotype: str
@@ -282,32 +283,36 @@ def change_memberships(
         connection.execute(insert(membership), rows)
 
 
-def insert_genomes(connection: Connection, experiment_id: int, new: Sequence[NewGenome]) -> list[int]:
-    """Insert genomes and their parentage; returns their ids, in order."""
+def reserve_ids(connection: Connection, table: Table, number: int) -> list[int]:
+    """Ids for rows to insert, so that they can refer to each other. Needs a read-write transaction."""
+    if connection.dialect.name == "sqlite":  # no other writer is in between
+        last = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+        return list(range(last + 1, last + number + 1))
+    sequence = func.nextval(func.pg_get_serial_sequence(table.name, "id"))
+    return list(connection.execute(select(sequence).select_from(func.generate_series(1, number))).scalars())
+
+
+def insert_genomes(connection: Connection, experiment_id: int, new: Sequence[NewGenome]) -> None:
+    """Insert genomes and their parentage."""
     if not new:
-        return []
+        return
+    columns = [name for name in NewGenome.__slots__ if name not in ("parents", "rng_seed")]
     rows = [
         {
             "experiment_id": experiment_id,
             "rng_seed": list(one.rng_seed),
-            **{
-                name: getattr(one, name)
-                for name in NewGenome.__slots__
-                if name not in ("parents", "rng_seed")
-            },
+            **{name: getattr(one, name) for name in columns},
         }
         for one in new
     ]
-    inserted = connection.execute(insert(genome).returning(genome.c.id, sort_by_parameter_order=True), rows)
-    ids = [int(genome_id) for genome_id in inserted.scalars()]
+    connection.execute(insert(genome), rows)
     parents = [
-        {"child_id": child, "position": position, "parent_id": parent}
-        for child, one in zip(ids, new, strict=True)
+        {"child_id": one.id, "position": position, "parent_id": parent}
+        for one in new
         for position, parent in enumerate(one.parents)
     ]
     if parents:
         connection.execute(insert(parentage), parents)
-    return ids
 
 
 def update_progress(

@@ -7,7 +7,8 @@ from sqlalchemy import func, select, text
 
 from evolver.errors import LeadershipLost, LeaseLost
 from evolver.replay import replay
-from evolver.scheduler import Scheduler, Search
+from evolver.scheduler import Scheduler
+from evolver.step import Search
 from evolver.store import experiments, facts, leases, queue, schema, steps
 from evolver.store.db import Database
 from evolver.store.leases import Claim

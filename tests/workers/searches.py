@@ -55,9 +55,11 @@ def start_search(
     with database.write() as conn:
         made = experiments.create(conn, settings, data, {})
         experiments.transition(conn, made, "running")
-        genome_ids = steps.insert_genomes(
-            conn, made.id, [_genome(birth, code) for birth, code in enumerate(codes)]
-        )
+        genome_ids = steps.reserve_ids(conn, schema.genome, len(codes))
+        new = [
+            _genome(key, birth, code) for birth, (key, code) in enumerate(zip(genome_ids, codes, strict=True))
+        ]
+        steps.insert_genomes(conn, made.id, new)
         queue.enqueue(
             conn,
             [
@@ -67,8 +69,9 @@ def start_search(
         )
 
 
-def _genome(birth: int, code: Any) -> steps.NewGenome:
+def _genome(key: int, birth: int, code: Any) -> steps.NewGenome:
     return steps.NewGenome(
+        id=key,
         birth=birth,
         code=code,
         phenotype=f"{birth:064d}",

@@ -1,0 +1,367 @@
+"""The scheduler's step of one experiment: ingest, select, breed.
+
+``Search`` leads one experiment. Its step reads what ended, computes selection and births outside of any
+lock, and writes them in one short transaction that begins with the guard of its leadership.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from evolver import failpoints, objectives, registry, selection
+from evolver.breeding import BREEDER_VERSION, Birth, Limits, breed
+from evolver.errors import EvolverError, LeadershipLost
+from evolver.search import MembershipChange, SearchState, ingest
+from evolver.selection.archive import Front
+from evolver.selection.base import Objectives, Population
+from evolver.store import experiments, queue, schema, steps
+from evolver.store.db import Database
+from evolver.store.experiments import Experiment
+from evolver.store.queue import NewEvaluation
+from evolver.store.steps import Ended, Leadership, NewGenome
+
+log = logging.getLogger("evolver.scheduler")
+
+LEASE_S = 15.0
+"""How long a scheduler leads without a step; another one takes over after that."""
+MAX_INGEST = 256
+"""Results in one step, at most: it keeps the transaction short."""
+MAX_BIRTHS = 64
+"""Births in one step, at most."""
+DEPTH_PER_SLOT = 2
+MIN_DEPTH = 2
+"""How many pending evaluations are kept ready: for each slot that is alive, and at least. Where results
+come faster than steps, twice as many as ended since the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A step, computed and not yet written. ``ended[i]`` gets the ingest number of ``first_no`` + i."""
+
+    state: SearchState
+    first_no: int
+    ended: Sequence[Ended]
+    changes: Sequence[MembershipChange]
+    births: Sequence[Birth[Any]]
+    finished: str | None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.ended or self.births or self.finished)
+
+    @property
+    def front_changed_at(self) -> int | None:
+        return max((change.at for change in self.changes if change.kind == "front"), default=None)
+
+
+class _Phenotypes:
+    """Which phenotypes were born in earlier steps.
+
+    Nearly all children are new: so a step is derived as if all were, and then one look-up tells the
+    first birth for which that was wrong.
+    """
+
+    def __init__(self, connection: Connection, experiment_id: int) -> None:
+        self._connection = connection
+        self._experiment_id = experiment_id
+        self._asked_by: dict[str, int] = {}
+        self._births: dict[str, int | None] = {}
+
+    def assume_new(self, phenotype: str, birth: int) -> None:
+        """As if it were new; ``look_up`` will ask for it."""
+        self._asked_by.setdefault(phenotype, birth)
+
+    def look_up(self) -> int | None:
+        """Ask for all of them at once: the first of these births that met one which was born before."""
+        found = steps.first_births(self._connection, self._experiment_id, list(self._asked_by))
+        self._births = {phenotype: found.get(phenotype) for phenotype in self._asked_by}
+        return min((self._asked_by[phenotype] for phenotype in found), default=None)
+
+    def seen(self, phenotype: str, _birth: int) -> int | None:
+        """The number of its first birth in an earlier step, or None."""
+        if phenotype not in self._births:
+            found = steps.first_births(self._connection, self._experiment_id, [phenotype])
+            self._births[phenotype] = found.get(phenotype)
+        return self._births[phenotype]
+
+
+class _Recent:
+    """The genomes used or born last, so that parents need not be read from the database each time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._genomes: OrderedDict[int, Any] = OrderedDict()
+
+    def get(self, genome_id: int) -> Any | None:
+        if genome_id in self._genomes:
+            self._genomes.move_to_end(genome_id)
+        return self._genomes.get(genome_id)
+
+    def put(self, genome_id: int, genome: Any) -> Any:
+        self._genomes[genome_id] = genome
+        if len(self._genomes) > self._limit:
+            self._genomes.popitem(last=False)
+        return genome
+
+
+class Search:
+    """One experiment, led by this process. Everything it keeps can be loaded again at any time."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        experiment: Experiment,
+        leadership: Leadership,
+        *,
+        lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        settings = experiment.settings
+        self.experiment = experiment
+        self.leadership = leadership
+        self.lease_s = lease_s
+        self._clock = clock
+        self._led_until = self._stepped_at = clock()
+        self.space = load_space(experiment)
+        self.objectives = [one.name for one in objectives.load(settings.objectives)]
+        self.selector = selection.load(settings.selector, settings.population, len(self.objectives))
+        self.limits = limits(experiment)
+        self.state = self._load(connection)
+        self._genomes = _Recent(8 * settings.population)
+
+    def _load(self, connection: Connection) -> SearchState:
+        found = self.experiment
+        population = Population.empty(self.selector.slots, len(self.objectives))
+        holders = steps.members(connection, found.id, "population", self.objectives)
+        for holder in holders:
+            assert holder.slot is not None
+            population = population.with_slot(holder.slot, holder.genome_id, _vector(holder.objectives))
+        front = Front.empty(len(self.objectives))
+        in_front = steps.members(connection, found.id, "front", self.objectives)
+        if in_front:
+            front = Front(tuple(m.genome_id for m in in_front), _vector([m.objectives for m in in_front]))
+        return SearchState(population, front, found.selector_state, found.ingested)
+
+    def step(self, database: Database) -> bool:
+        """Ingest, select, breed; returns whether there was anything to do.
+
+        Raises LeadershipLost when another scheduler leads now; this one is of no use then.
+        """
+        with database.read() as connection:
+            current = experiments.by_id(connection, self.experiment.id)
+            if current is None:
+                raise LeadershipLost(self.experiment.id)
+            if current.ingested != self.state.ingested:
+                raise LeadershipLost(self.experiment.id)
+            self.experiment = current
+            plan = self._plan(connection)
+        if plan.is_empty and self._clock() < self._led_until - self.lease_s / 2:
+            return False
+        failpoints.reach("scheduler.before_step")
+        begun = self._clock()
+        with database.write() as connection:
+            leadership = steps.advance(connection, self.leadership, self.lease_s)
+            self._write(connection, plan, active_s=min(begun - self._stepped_at, self.lease_s))
+            failpoints.reach("scheduler.before_commit")
+        failpoints.reach("scheduler.after_commit")
+        self.leadership, self.state = leadership, plan.state
+        self._led_until, self._stepped_at = begun + self.lease_s, begun
+        return not plan.is_empty
+
+    # --- compute ---
+
+    def _plan(self, connection: Connection) -> _Plan:
+        ended = steps.newly_ended(connection, self.experiment.id, self.objectives, MAX_INGEST)
+        state, changes = self.state, list[MembershipChange]()
+        for one in ended:
+            state, changed = ingest(
+                self.selector,
+                state,
+                genome_id=one.genome_id,
+                slot=one.slot,
+                objectives=one.objectives,
+                front_limit=self.experiment.settings.front_limit,
+            )
+            changes += changed
+        plan = _Plan(state, self.state.ingested + 1, ended, changes, (), None)
+        if self.experiment.state != "running":
+            return plan
+        depth = queue.depth(connection, self.experiment.id)
+        is_idle = depth.pending + depth.running == 0 and len(ended) < MAX_INGEST
+        finished = self._finished(plan, is_idle=is_idle)
+        births = [] if finished else self._breed(connection, plan, depth.pending - depth.waiting)
+        return _Plan(state, plan.first_no, ended, changes, births, finished)
+
+    def _finished(self, plan: _Plan, *, is_idle: bool) -> str | None:
+        """Why the search ends with this step, if it does."""
+        settings = self.experiment.settings
+        if self.experiment.born >= settings.budget and is_idle:
+            return "budget"
+        if settings.max_hours is not None and self.experiment.active_s >= settings.max_hours * 3600:
+            return "max-hours"
+        front_changed_at = plan.front_changed_at or self.experiment.front_changed_at
+        if settings.patience is not None and plan.state.ingested - front_changed_at >= settings.patience:
+            return "patience"
+        return None
+
+    def _breed(self, connection: Connection, plan: _Plan, claimable: int) -> list[Birth[Any]]:
+        """As many children as the queue needs to last until the next step."""
+        state = plan.state
+        depth = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection), 2 * len(plan.ended))
+        budget = self.experiment.settings.budget - self.experiment.born
+        number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
+        numbers = range(self.experiment.born + 1, self.experiment.born + number + 1)
+        phenotypes = _Phenotypes(connection, self.experiment.id)
+        births = self._derive(connection, state, numbers, phenotypes.assume_new)
+        first = phenotypes.look_up()
+        if first is None:
+            return births
+        valid = births[: first - numbers.start]
+        again = range(first, numbers.stop)
+        return valid + self._derive(connection, state, again, phenotypes.seen, before=valid)
+
+    def _derive(
+        self,
+        connection: Connection,
+        state: SearchState,
+        numbers: range,
+        seen: Callable[[str, int], int | None],
+        before: Sequence[Birth[Any]] = (),
+    ) -> list[Birth[Any]]:
+        """The births of these numbers; ``before`` are those of this step that precede them."""
+
+        def genome_of(genome_id: int) -> Any:
+            return self._genomes.get(genome_id) or self._genomes.put(
+                genome_id, self.space.from_json(steps.code_of(connection, genome_id))
+            )
+
+        births: list[Birth[Any]] = []
+        new: dict[str, int] = {}
+        for child in before:
+            new.setdefault(child.phenotype, child.birth)
+        for birth in numbers:
+            child = breed(
+                self.space,
+                self.experiment.dataset.sample,
+                self.selector,
+                state.population,
+                state.selector_state,
+                birth=birth,
+                seed=self.experiment.settings.seed,
+                genome_of=genome_of,
+                seen=lambda phenotype, birth=birth: seen(phenotype, birth) or new.get(phenotype),  # type: ignore[misc]
+                limits=self.limits,
+            )
+            births.append(child)
+            new.setdefault(child.phenotype, birth)
+        return births
+
+    # --- write ---
+
+    def _write(self, connection: Connection, plan: _Plan, *, active_s: float) -> None:
+        found = self.experiment
+        steps.number_ended(
+            connection, {one.evaluation_id: plan.first_no + i for i, one in enumerate(plan.ended)}
+        )
+        failpoints.reach("scheduler.mid_step")
+        steps.change_memberships(connection, found.id, plan.changes)
+        steps.update_progress(
+            connection,
+            found.id,
+            born=len(plan.births),
+            ingested=len(plan.ended),
+            failed=sum(one.objectives is None for one in plan.ended),
+            front_changed_at=plan.front_changed_at,
+            selector_state=plan.state.selector_state,
+            active_s=active_s if found.state == "running" else 0.0,
+        )
+        self._write_births(connection, plan.births, plan.state.ingested)
+        queue.inherit(connection, found.id)
+        if plan.finished and not experiments.finish(connection, found, plan.finished):
+            log.info("%s: not finished, it was changed meanwhile", found.settings.name)
+
+    def _write_births(self, connection: Connection, births: Sequence[Birth[Any]], ingested: int) -> None:
+        """Insert genomes and their evaluations; a duplicate's twin may be born in this very step."""
+        if not births:
+            return
+        found = self.experiment
+        genome_ids = steps.reserve_ids(connection, schema.genome, len(births))
+        evaluation_ids = steps.reserve_ids(connection, schema.evaluation, len(births))
+        genome_of = {child.birth: key for child, key in zip(births, genome_ids, strict=True)}
+        search_of = dict(zip(genome_ids, evaluation_ids, strict=True))
+        for twin in {child.duplicate_of for child in births} - genome_of.keys() - {None}:
+            genome_of[twin or 0] = steps.genome_of_birth(connection, found.id, twin or 0)
+        twins = [genome_of[child.duplicate_of] if child.duplicate_of else None for child in births]
+        search_of |= queue.search_evaluations(
+            connection, [key for key in twins if key and key not in search_of]
+        )
+        rows = [
+            self._row(child, key, twin, ingested)
+            for child, key, twin in zip(births, genome_ids, twins, strict=True)
+        ]
+        steps.insert_genomes(connection, found.id, rows)
+        queue.enqueue(
+            connection,
+            [
+                NewEvaluation(
+                    found.id,
+                    row.id,
+                    "search",
+                    found.dataset.id,
+                    found.recipe_id,
+                    id=search_of[row.id],
+                    waits_for=row.duplicate_of and search_of[row.duplicate_of],
+                )
+                for row in rows
+            ],
+        )
+        for child, key in zip(births, genome_ids, strict=True):
+            self._genomes.put(key, child.genome)
+
+    def _row(self, child: Birth[Any], genome_id: int, twin_id: int | None, ingested: int) -> NewGenome:
+        return NewGenome(
+            id=genome_id,
+            birth=child.birth,
+            code=self.space.to_json(child.genome),
+            phenotype=child.phenotype,
+            duplicate_of=twin_id,
+            operator=child.operator,
+            rng_seed=(self.experiment.settings.seed, child.birth),
+            tries=child.tries,
+            slot=child.slot,
+            born_after_ingest=ingested,
+            breeder_version=BREEDER_VERSION,
+            params=child.cost.params,
+            flops=child.cost.flops,
+            parents=child.parents,
+        )
+
+
+def _vector(values: Any) -> Objectives:
+    return np.asarray(values, dtype=np.float64)
+
+
+def load_space(experiment: Experiment) -> Any:
+    """The space of an experiment. Raises EvolverError when the plug-in here is of another version."""
+    settings = experiment.settings
+    space = registry.load_space(settings.space, settings.space_settings)
+    if space.version != settings.space_version:
+        raise EvolverError(
+            f"experiment '{settings.name}' was made with version {settings.space_version} of the space "
+            f"'{settings.space}', here is version {space.version}; use the evolver that made it"
+        )
+    return space
+
+
+def limits(experiment: Experiment) -> Limits:
+    """What a genome of this experiment may cost."""
+    settings = experiment.settings
+    return Limits(settings.max_params, settings.max_memory_bytes, int(settings.recipe.get("batch_size", 1)))
