@@ -40,9 +40,7 @@ def grow(
         experiments.transition(connection, made, "running")
         worker_id = leases.register_worker(connection, leases.WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=0)
     for first in range(1, genomes + 1, CHUNK):
-        with database.write() as connection:
-            if not database.is_sqlite:
-                connection.execute(text("SET LOCAL statement_timeout = 0"))
+        with database.long_write() as connection:
             _write(connection, made, worker_id, range(first, min(first + CHUNK, genomes + 1)), epochs)
     with database.write() as connection:
         _write_members(connection, made, genomes)

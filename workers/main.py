@@ -38,8 +38,8 @@ def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] |
     that cannot be used.
     """
     found = devices.parse_devices(options.device)
-    # One thread does everything: it must not wait behind another writer until its leases run out.
-    database = Database.open(options.db_url, wait_s=options.lease_s / 4)
+    # One thread does everything: it must not wait for the database until its leases run out.
+    database = Database.open(options.db_url, wait_s=options.lease_s / 4, answer_within_s=options.lease_s / 3)
     try:
         with database.read() as conn:
             for name in options.experiments:

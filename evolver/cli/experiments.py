@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.progress import Progress
 
 from evolver.cli.options import (
     DATA_DIR,
@@ -19,8 +20,12 @@ from evolver.cli.options import (
 from evolver.cli.output import console, echo_json, state_text, table
 from evolver.errors import IllegalTransition
 from evolver.store import experiments
+from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from evolver.store.states import ExperimentState
+
+DELETED_AT_ONCE = 1_000
+"""Genomes in one transaction."""
 
 
 @click.command(
@@ -127,12 +132,28 @@ def delete(name: str, yes: bool, db_url: str | None, as_json: bool) -> None:
         if not yes:
             what = f"experiment '{name}' ({found.state}) with its {found.born} genomes"
             click.confirm(f"Delete {what} for ever?", abort=True, err=True)
-        with database.write() as connection:
-            experiments.remove(connection, found)
+        _delete(database, found)
     if as_json:
         echo_json({"experiment": name, "deleted": True})
     else:
         click.echo(f"deleted '{name}'")
+
+
+def _delete(database: Database, found: Experiment) -> None:
+    """In parts, so that the searches beside it need not wait; what was begun can be repeated."""
+    if found.state in ("running", "paused", "created"):
+        with database.write() as connection:
+            experiments.transition(connection, found, "stopped", "being deleted")
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task("deleting", total=found.born)
+        removed = 1
+        while removed:
+            with database.long_write() as connection:
+                removed = experiments.remove_genomes(connection, found, DELETED_AT_ONCE)
+            progress.advance(task, removed)
+    with database.long_write() as connection:
+        experiments.remove(connection, found)
 
 
 @click.command(epilog=examples("evolver pause demo"))

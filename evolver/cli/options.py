@@ -99,9 +99,14 @@ def worker_options(function: F) -> F:
 
 
 @contextmanager
-def opened(db_url: str | None, *, create: bool = False) -> Iterator[Database]:
-    """The database, closed at the end. With ``create``, a SQLite file is made when there is none."""
-    database = Database.open(db_url, create=create)
+def opened(
+    db_url: str | None, *, create: bool = False, answer_within_s: float | None = None
+) -> Iterator[Database]:
+    """The database, closed at the end.
+
+    With ``create``, a SQLite file is made when there is none; ``answer_within_s`` is for those who lead.
+    """
+    database = Database.open(db_url, create=create, answer_within_s=answer_within_s)
     try:
         yield database
     finally:

@@ -38,6 +38,8 @@ from evolver.store.facts import GenomeFact
 from evolver.store.wakeups import Wakeups
 
 LOOK_EVERY_S = 0.5
+ANSWER_S = 15.0
+"""A PostgreSQL server that is silent for so long counts as away."""
 LEASE_S = 5.0
 """Shorter than a scheduler's elsewhere: after a crash, the same command soon goes on."""
 New = tuple[Settings, NewDataset]

@@ -33,7 +33,7 @@ def scheduler(names: tuple[str, ...], lease_s: float, db_url: str | None) -> Non
     from evolver.scheduler import Scheduler
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    with opened(db_url) as database:
+    with opened(db_url, answer_within_s=lease_s) as database:
         with database.read() as connection:
             for name in names:
                 experiments.get(connection, name)

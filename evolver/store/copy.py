@@ -53,15 +53,10 @@ def copy(source: Database, target: Database, progress: Progress, *, force: bool 
     Raises InvalidInput when the target is not empty, or, without ``force``, when the source is in use;
     DatabaseError when the rows do not arrive in full. Nothing is written then.
     """
-    with source.read() as reading, target.write() as writing:
+    with source.read() as reading, target.long_write() as writing:
         if not force:
             require_idle(reading)
         _require_empty(writing, str(target))
-        if not target.is_sqlite:
-            # A large copy takes longer than any transaction of a search may.
-            writing.execute(
-                text("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
-            )
         rows = {table.name: _copy_table(reading, writing, table, progress) for table in _tables()}
         handed_back = queue.hand_back_all(writing)
         if not target.is_sqlite:

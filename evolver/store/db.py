@@ -20,7 +20,7 @@ from sqlalchemy import URL, Connection, exc, make_url, text
 
 from evolver.errors import DatabaseError
 from evolver.store import engines
-from evolver.store.engines import READ, SINGLE, WRITE
+from evolver.store.engines import LONG, READ, SINGLE, WRITE
 from evolver.store.schema import REVISION
 
 DEFAULT_URL = "sqlite:///evolver.db"
@@ -73,23 +73,35 @@ def display_url(url: URL) -> str:
 class Database:
     """One database: opens transactions. Cheap to open; hold one in each process.
 
-    ``wait_s`` bounds how long a transaction on SQLite waits for others.
+    ``wait_s`` bounds how long a transaction on SQLite waits for others, ``answer_within_s`` how long a
+    PostgreSQL server is waited for; who has leases to renew must not hang.
     """
 
-    def __init__(self, url: URL, *, wait_s: float = BEGIN_RETRY_S) -> None:
+    def __init__(
+        self, url: URL, *, wait_s: float = BEGIN_RETRY_S, answer_within_s: float | None = None
+    ) -> None:
         self.url = url
         self.wait_s = wait_s
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = engines.sqlite(url, wait_s / 2) if self.is_sqlite else engines.postgresql(url)
+        self.engine = (
+            engines.sqlite(url, wait_s / 2) if self.is_sqlite else engines.postgresql(url, answer_within_s)
+        )
 
     @classmethod
-    def open(cls, url: str | None = None, *, create: bool = False, wait_s: float = BEGIN_RETRY_S) -> Database:
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        create: bool = False,
+        wait_s: float = BEGIN_RETRY_S,
+        answer_within_s: float | None = None,
+    ) -> Database:
         """Open a database at this version's revision.
 
         With ``create``, a SQLite file that is not there yet is made and migrated. Raises DatabaseError
         when the database is unreachable, missing, or at another revision.
         """
-        database = cls(resolve_url(url), wait_s=wait_s)
+        database = cls(resolve_url(url), wait_s=wait_s, answer_within_s=answer_within_s)
         try:
             database._require_revision(create=create)
         except BaseException:
@@ -125,6 +137,12 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One read-write transaction: committed at the end, rolled back on an exception."""
         with self._connection(WRITE) as connection:
+            yield connection
+
+    @contextmanager
+    def long_write(self) -> Iterator[Connection]:
+        """As ``write``, for what may take long: no statement of it is cut off."""
+        with self._connection(LONG) as connection:
             yield connection
 
     @contextmanager

@@ -15,16 +15,19 @@ from sqlalchemy.pool import QueuePool
 
 from evolver.store.wakeups import DIRECT_VARIABLE
 
+CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_S = 30
+STATEMENT_TIMEOUT_S = 15
 IDLE_IN_TRANSACTION_TIMEOUT_S = 10
 """On PostgreSQL: shorter than any lease, so that a frozen process cannot block its successor."""
 
-WRITE, READ, SINGLE = "write", "read", "single"
+WRITE, READ, SINGLE, LONG = "write", "read", "single", "long"
 _POSTGRESQL_BEGIN = {
     WRITE: f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; "
     f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_S}s'",
+    LONG: f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; SET LOCAL statement_timeout = 0; "
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
     READ: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
 }
 
@@ -49,16 +52,17 @@ def sqlite(url: URL, busy_timeout_s: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         mode = connection.get_execution_options().get("evolver_mode", WRITE)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == WRITE else "BEGIN")
+        connection.exec_driver_sql("BEGIN" if mode == READ else "BEGIN IMMEDIATE")
 
     return engine
 
 
-def postgresql(url: URL) -> Engine:
+def postgresql(url: URL, answer_within_s: float | None = None) -> Engine:
     """PostgreSQL through psycopg 3: one connection a process, kept alive.
 
     The driver is in autocommit mode and ``_begin`` sends BEGIN itself, together with the settings of the
-    transaction: one round trip, and SET LOCAL lets poolers be between.
+    transaction: one round trip, and SET LOCAL lets poolers be between. ``answer_within_s`` bounds how long
+    the server is waited for.
     """
     engine = create_engine(
         url,
@@ -66,7 +70,7 @@ def postgresql(url: URL) -> Engine:
         pool_size=1,
         max_overflow=4,
         connect_args={
-            "connect_timeout": 10,
+            "connect_timeout": int(max(2, min(CONNECT_TIMEOUT_S, answer_within_s or CONNECT_TIMEOUT_S))),
             "keepalives": 1,
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -77,6 +81,9 @@ def postgresql(url: URL) -> Engine:
         },
     )
 
+    if answer_within_s is not None:
+        _bound(engine, answer_within_s)
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         mode = connection.get_execution_options().get("evolver_mode", WRITE)
@@ -84,3 +91,14 @@ def postgresql(url: URL) -> Engine:
             connection.exec_driver_sql(_POSTGRESQL_BEGIN[mode])
 
     return engine
+
+
+def _bound(engine: Engine, answer_within_s: float) -> None:
+    """Have the engine make connections that do not wait for ever."""
+    from evolver.store.bounded import BoundedConnection
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        connection = BoundedConnection.connect(*arguments, **parameters)
+        connection.answer_within_s = answer_within_s
+        return connection

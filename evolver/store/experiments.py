@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from evolver.errors import IllegalTransition, InvalidInput, UnknownName
 from evolver.evaluation import DatasetRef
 from evolver.space import Json, Sample
-from evolver.store.schema import dataset, experiment, recipe
+from evolver.store.schema import dataset, experiment, genome, recipe
 from evolver.store.states import EXPERIMENT_TRANSITIONS, ExperimentState
 from evolver.store.types import now
 
@@ -295,8 +295,17 @@ def extend(connection: Connection, found: Experiment, budget: int) -> None:
         transition(connection, found, "running", "extended")
 
 
+def remove_genomes(connection: Connection, found: Experiment, limit: int) -> int:
+    """Delete the last genomes of an experiment with all that belongs to them; returns how many.
+
+    Before the first call the experiment is to be stopped, so that nothing is born meanwhile.
+    """
+    last = select(genome.c.id).where(genome.c.experiment_id == found.id).order_by(genome.c.birth.desc())
+    return connection.execute(delete(genome).where(genome.c.id.in_(last.limit(limit)))).rowcount
+
+
 def remove(connection: Connection, found: Experiment) -> None:
-    """Delete an experiment with everything that belongs to it."""
+    """Delete an experiment with everything that still belongs to it."""
     connection.execute(delete(experiment).where(experiment.c.id == found.id))
 
 

@@ -54,9 +54,9 @@ def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str
         )
     if database.is_sqlite:
         _use_wal(database)
-    with database.write() as connection:
+    with database.long_write() as connection:
         if not database.is_sqlite:
-            connection.execute(text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(_config(connection), revision)
     return before, REVISION
