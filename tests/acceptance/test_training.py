@@ -10,8 +10,8 @@ import pytest
 from evolver.store import details, facts
 from evolver.store.db import Database
 from tests import factories
+from tests.acceptance.invariants import assert_nothing_was_lost_or_doubled, is_finished, number
 from tests.acceptance.processes import farm, wait_until
-from tests.acceptance.test_crashes import assert_nothing_was_lost_or_doubled, is_finished, number
 
 BEGUN = "SELECT count(*) FROM epoch_metric"
 

@@ -34,7 +34,7 @@ def test_a_silent_server_is_left_in_time_and_found_again(proxied: tuple[Proxy, s
     proxy.stall()
     began = time.monotonic()
     with (
-        pytest.raises(DatabaseUnavailable, match="did not answer|timeout expired"),
+        pytest.raises(DatabaseUnavailable, match=r"did not answer|timeout expired"),
         database.write() as connection,
     ):
         connection.execute(text("SELECT 1"))
