@@ -214,9 +214,8 @@ def main() -> None:
     assert isinstance(faults, dict)
     for fault, number in sorted(faults.items()):
         print(f"{number:4d} × {fault}")
-    print(
-        f"survived: {found['evaluations']} evaluations in {found['seconds']:.0f} s, each recorded once; attempts {found['attempts']}"
-    )
+    print(f"survived: {found['evaluations']} evaluations in {found['seconds']:.0f} s, each recorded once")
+    print(f"attempts: {found['attempts']}")
     common.report(args, {"faults_survived": float(sum(faults.values()))}, found)
 
 
