@@ -31,6 +31,8 @@ from workers.work import How, Work, delete_old_checkpoints
 
 POLL_S = (0.05, 1.0)
 """Between looks for work: the shortest and the longest pause."""
+LISTENING_POLL_S = (0.05, 5.0)
+"""The same where PostgreSQL tells of work: then the look is for what was not told."""
 MARGIN = 0.1
 """The share of a lease's time by which the worker ceases to trust it before the database does."""
 MAX_FAULTS = 3
@@ -92,7 +94,7 @@ class Supervisor:
         self._signals = SignalWatch()
         self._wakeups = Wakeups(database.engine, WORK)
         self._readiness = Readiness()
-        self._poll = Backoff(*POLL_S)
+        self._poll = Backoff(*(POLL_S if database.is_sqlite else LISTENING_POLL_S))
         self._due = _Due()
         self._leaving = _Leaving()
         self._outage = Outage()
