@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import time
+from multiprocessing.synchronize import Event as Stop
 from typing import Any
 
 import optuna
@@ -108,10 +108,10 @@ def _write_parents(connection: Connection, study_id: int, trials: int) -> None:
     connection.execute(insert(models.StudySystemAttributeModel.__table__), rows)  # type: ignore[arg-type]
 
 
-def work(url: str, until: float) -> None:
-    """One process that evaluates trials until the monotonic clock says so."""
+def work(url: str, stop: Stop) -> None:
+    """One process that evaluates trials until it is told to stop."""
     study = study_at(url)
-    while time.monotonic() < until:
+    while not stop.is_set():
         study.optimize(objective, n_trials=1)
 
 

@@ -1,0 +1,98 @@
+"""The query plans of what a search does often, at a long history: written to docs/query-plans.md.
+
+The statements are recorded while the functions of the store run, and explained in the same transaction
+with ANALYZE and BUFFERS on PostgreSQL. Buffers that are read say what a statement costs at this history;
+a test (tests/db/test_plans.py) refuses plans that pass over a large table.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import common
+import history
+from sqlalchemy import Connection
+
+from evolver.store import facts, leases, queue, steps
+from evolver.store.experiments import Experiment
+from tests.db.test_plans import recorded
+
+OBJECTIVES = ("error", "loss")
+PHENOTYPES = [f"{i:064x}" for i in range(5)]
+OUTPUT = Path(common.ROOT) / "docs" / "query-plans.md"
+
+
+def claim(connection: Connection, found: Experiment) -> None:
+    leases.claim(connection, 1, slot=0, device="cpu", device_name="cpu", versions={}, lease_s=60,
+                 offers=leases.offers(connection))  # fmt: skip
+
+
+USES: dict[str, Any] = {
+    "Claim": claim,
+    "Results since the last step": lambda c, found: steps.newly_ended(c, found.id, OBJECTIVES, 256),
+    "Depth of the queue": lambda c, found: queue.depth(c, found.id),
+    "Phenotypes that were born before": lambda c, found: steps.first_births(
+        c, found.id, [f"{i:064x}" for i in range(5)]
+    ),
+    "Population": lambda c, found: steps.members(c, found.id, "population", OBJECTIVES),
+    "Status": facts.status,
+    "Front": facts.front_members,
+}
+
+
+def main() -> None:
+    args = common.options(__doc__ or "")
+    genomes = 10_000 if args.quick else 1_000_000
+    pages: dict[str, float] = {}
+    text = [
+        "# Query plans",
+        "",
+        f"PostgreSQL 16, a search with {genomes:,} genomes behind it. Each statement is what the store sends;",
+        "`buffers` are the pages of 8 KiB that it touched. Written by `python benchmarks/plans.py`.",
+    ]
+    with common.postgresql() as server:
+        database = common.new_postgresql(server, "plans")
+        found = history.grow(database, genomes, epochs=1)
+        for name, use in USES.items():
+            use_twice = _explained(database, use, found)
+            pages[name] = sum(number for _, _, number in use_twice)
+            text += ["", f"## {name}"]
+            for sql, plan, number in use_twice:
+                text += ["", f"{number} buffers", "```sql", sql, "```", "```", plan, "```"]
+    if not args.quick:
+        OUTPUT.write_text("\n".join(text) + "\n")
+        print(f"wrote {OUTPUT}")
+    common.report(
+        args,
+        {f"buffers_{name.split()[0].lower()}": value for name, value in pages.items()},
+        {"genomes": genomes},
+    )
+
+
+def _explained(database: Any, use: Any, found: Experiment) -> list[tuple[str, str, int]]:
+    """Statement, plan and buffers of each statement of one use; run once before, so that caches are warm."""
+    with database.write() as connection:
+        use(connection, found)
+        connection.rollback()
+    plans = []
+    with database.write() as connection, recorded(connection) as statements:
+        use(connection, found)
+        for sql, parameters in list(statements):
+            connection.exec_driver_sql("SAVEPOINT explained")
+            rows = connection.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}", parameters
+            )
+            lines = [row[0] for row in rows]
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT explained")
+            first = next((line for line in lines if "Buffers: shared" in line), "")
+            number = sum(int(n) for n in re.findall(r"(?:hit|read)=(\d+)", first))
+            plans.append((textwrap.dedent(sql).strip(), "\n".join(line[:150] for line in lines), number))
+        connection.rollback()
+    return plans
+
+
+if __name__ == "__main__":
+    main()
