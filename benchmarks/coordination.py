@@ -347,7 +347,7 @@ def _new_database(server: Server, name: str) -> str:
 
 def main(args: Namespace) -> None:
     quick = args.quick
-    runs, seconds = (3, 3.0) if quick else (5, 6.0)
+    runs, seconds = (3, 3.0) if quick else (5, 5.0)
     plan = {1_000: [1]} if quick else {1_000: [1, 4, 8], 10_000: [1, 4], 100_000: [1]}
     largest = 10_000 if quick else 1_000_000
     headline: dict[str, float] = {}

@@ -50,7 +50,7 @@ def main() -> None:
     text = [
         "# Query plans",
         "",
-        f"PostgreSQL 16, a search with {genomes:,} genomes behind it. Each statement is what the store sends;",
+        f"PostgreSQL 16, a search with {genomes:,} genomes behind it. A statement is what the store sends;",
         "`buffers` are the pages of 8 KiB that it touched. Written by `python benchmarks/plans.py`.",
     ]
     with common.postgresql() as server:
