@@ -31,9 +31,10 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from evolver.evaluation import Epoch
 from evolver.scheduler import Scheduler
-from evolver.store import leases
+from evolver.store import claims, leases
+from evolver.store.claims import Offer, WorkerInfo
 from evolver.store.db import Database, resolve_url
-from evolver.store.leases import Lease, Offer, WorkerInfo
+from evolver.store.leases import Lease
 from evolver.store.wakeups import WORK, Wakeups
 from tests.postgres import Server
 
@@ -52,7 +53,7 @@ class Evaluations:
         self.database = database
         self.count = 0
         with database.write() as connection:
-            self.worker_id = leases.register_worker(
+            self.worker_id = claims.register_worker(
                 connection, WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=600
             )
         self.offers: list[Offer] = []
@@ -61,9 +62,9 @@ class Evaluations:
         """Whether there was one to evaluate."""
         if not self.offers:
             with self.database.read() as connection:
-                self.offers = leases.offers(connection)
+                self.offers = claims.offers(connection)
         with self.database.single() as connection:
-            claim = leases.claim(
+            claim = claims.claim(
                 connection,
                 self.worker_id,
                 slot=0,

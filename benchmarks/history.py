@@ -17,7 +17,7 @@ from sqlalchemy import JSON, Connection, Table, insert, text, update
 
 from evolver import config
 from evolver.rng import birth_rng
-from evolver.store import experiments, leases, schema
+from evolver.store import claims, experiments, schema
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 
@@ -38,7 +38,7 @@ def grow(
     with database.write() as connection:
         made = experiments.create(connection, settings, data, {"ideal": [0.0, 0.0]})
         experiments.transition(connection, made, "running")
-        worker_id = leases.register_worker(connection, leases.WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=0)
+        worker_id = claims.register_worker(connection, claims.WorkerInfo("bench", 1, "cpu", 1, {}), lease_s=0)
     for first in range(1, genomes + 1, CHUNK):
         with database.long_write() as connection:
             _write(connection, made, worker_id, range(first, min(first + CHUNK, genomes + 1)), epochs)

@@ -16,7 +16,7 @@ import common
 import history
 from sqlalchemy import Connection
 
-from evolver.store import facts, leases, queue, steps
+from evolver.store import claims, facts, queue, steps
 from evolver.store.experiments import Experiment
 from tests.db.test_plans import recorded
 
@@ -26,8 +26,8 @@ OUTPUT = Path(common.ROOT) / "docs" / "query-plans.md"
 
 
 def claim(connection: Connection, found: Experiment) -> None:
-    leases.claim(connection, 1, slot=0, device="cpu", device_name="cpu", versions={}, lease_s=60,
-                 offers=leases.offers(connection))  # fmt: skip
+    claims.claim(connection, 1, slot=0, device="cpu", device_name="cpu", versions={}, lease_s=60,
+                 offers=claims.offers(connection))  # fmt: skip
 
 
 USES: dict[str, Any] = {

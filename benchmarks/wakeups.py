@@ -21,7 +21,7 @@ from coordination import Evaluations
 from history import grow
 from sqlalchemy import text
 
-from evolver.store import leases
+from evolver.store import claims
 from evolver.store.db import Database
 from evolver.store.wakeups import WORK, Wakeups, announce
 from workers.loop import Backoff
@@ -104,9 +104,9 @@ def _turn(waiting: list[tuple[Database, Wakeups, Backoff]], due: list[float], un
 def _look(database: Database) -> None:
     """What an idle worker asks for: is there an experiment, is there something to claim."""
     with database.read() as connection:
-        offers = leases.offers(connection)
+        offers = claims.offers(connection)
     with database.single() as connection:
-        leases.claim(
+        claims.claim(
             connection, 1, slot=0, device="cpu", device_name="cpu", versions={}, lease_s=60, offers=offers
         )
 

@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from evolver import config, objectives
 from evolver.evaluation import Task
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, leases, queue
+from evolver.store import claims, experiments, leases, queue
+from evolver.store.claims import Claim, WorkerInfo
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
-from evolver.store.leases import Claim, WorkerInfo
 from evolver.store.queue import NewEvaluation
 from evolver.store.schema import genome
 
@@ -69,7 +69,7 @@ def current(database: Database, name: str = "search") -> Experiment:
 def registered_worker(database: Database, *, slots: int = 1, host: str = "host") -> int:
     """A worker that is alive."""
     with database.write() as connection:
-        return leases.register_worker(connection, WorkerInfo(host, 1, "cpu", slots, NO_VERSIONS))
+        return claims.register_worker(connection, WorkerInfo(host, 1, "cpu", slots, NO_VERSIONS))
 
 
 def claimed(
@@ -82,7 +82,7 @@ def claimed(
 ) -> Claim | None:
     """The next evaluation, of these experiments or any, leased to this worker; None when there is none."""
     with database.write() as connection:
-        return leases.claim(
+        return claims.claim(
             connection,
             worker_id,
             slot=0,
@@ -90,7 +90,7 @@ def claimed(
             device_name="a processor",
             versions=NO_VERSIONS,
             lease_s=lease_s,
-            offers=leases.offers(connection, names),
+            offers=claims.offers(connection, names),
             after=after,
         )
 

@@ -18,8 +18,8 @@ import click
 
 from evolver.errors import EvolverError
 from evolver.store import experiments
+from evolver.store.claims import WorkerInfo
 from evolver.store.db import DEFAULT_URL, VARIABLE, Database
-from evolver.store.leases import WorkerInfo
 from workers import devices
 from workers.options import WorkerOptions, checkpoint_base
 from workers.process import Surroundings

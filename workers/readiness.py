@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from evolver.store.claims import Offer, register_dataset
 from evolver.store.db import Database
-from evolver.store.leases import Offer, register_dataset
 
 RECHECK_S = 60.0
 Key = tuple[str, int]

@@ -12,7 +12,7 @@ import time
 
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.store import leases
-from evolver.store.leases import Offer
+from evolver.store.claims import Offer
 from workers import protocol
 from workers.process import Death, Surroundings, TrainingProcess
 from workers.work import Ending, Work

@@ -18,9 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evolver import failpoints
 from evolver.errors import EnvironmentFault, LeaseLost
-from evolver.store import leases
+from evolver.store import claims, leases
+from evolver.store.claims import Claim, Offer, WorkerInfo
 from evolver.store.db import Database
-from evolver.store.leases import Claim, Heartbeat, Offer, WorkerInfo
+from evolver.store.leases import Heartbeat
 from evolver.store.wakeups import WORK, Wakeups
 from workers.loop import Backoff, SignalWatch, jittered
 from workers.options import WorkerOptions, checkpoint_base
@@ -114,7 +115,7 @@ class Supervisor:
         """
         with self._signals:
             with self._database.write() as conn:
-                self._worker_id = leases.register_worker(conn, self._info, lease_s=self._options.lease_s)
+                self._worker_id = claims.register_worker(conn, self._info, lease_s=self._options.lease_s)
             log.info("worker %d: on %s, slots: %d", self._worker_id, self._info.device, len(self._slots))
             self._idle_since = time.monotonic()
             try:
@@ -124,7 +125,7 @@ class Supervisor:
                 for slot in self._slots:
                     slot.kill()
             with self._outage.tolerated("sign off"), self._database.write() as conn:
-                leases.worker_state(conn, self._worker_id, self._leaving.state, self._leaving.note)
+                claims.worker_state(conn, self._worker_id, self._leaving.state, self._leaving.note)
         log.info("worker %d: %s, evaluations: %d", self._worker_id, self._leaving.state, self._finished)
         return EnvironmentFault.exit_code if self._leaving.state == "faulted" else 0
 
@@ -200,7 +201,7 @@ class Supervisor:
             log.info("worker %d: %s; finishing the work under way", self._worker_id, reason)
             self._leaving.under_way = True
             with self._outage.tolerated("say that it drains"), self._database.write() as conn:
-                leases.worker_state(conn, self._worker_id, "draining", reason)
+                claims.worker_state(conn, self._worker_id, "draining", reason)
 
     # --- leases --------------------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ class Supervisor:
                 beat = leases.heartbeat(conn, self._worker_id, held, self._options.lease_s)
                 # Not over a request to drain, which stands in the same row.
                 if self._note != self._noted and not beat.drain:
-                    leases.worker_state(conn, self._worker_id, "active", self._note)
+                    claims.worker_state(conn, self._worker_id, "active", self._note)
             self._noted = self._note
             self._due.renewal = asked + period
             self._heed(beat, self._trusted_until(asked))
@@ -328,7 +329,7 @@ class Supervisor:
         with self._outage.tolerated("look for work"):
             self._reap(now)
             with self._database.read() as conn:
-                offers = leases.offers(conn, self._options.experiments)
+                offers = claims.offers(conn, self._options.experiments)
             self._check_next(offers)
             self._say_what_is_missing(self._readiness.complaint(offers))
             servable = self._readiness.servable(offers)
@@ -349,7 +350,7 @@ class Supervisor:
             return False
         asked = time.monotonic()
         with self._database.single() as conn:
-            claim = leases.claim(
+            claim = claims.claim(
                 conn,
                 self._worker_id,
                 slot=slot.number,

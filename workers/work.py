@@ -20,8 +20,9 @@ from evolver import failpoints
 from evolver.errors import EnvironmentFault
 from evolver.evaluation import Epoch
 from evolver.store import leases
+from evolver.store.claims import Claim
 from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.leases import Claim, Lease
+from evolver.store.leases import Lease
 from workers import checkpoints
 from workers.loop import Backoff
 

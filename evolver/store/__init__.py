@@ -3,7 +3,9 @@
 schema.py       tables, constraints and indexes, the same on SQLite and PostgreSQL.
 states.py       the states of experiments and evaluations, and the transitions between them.
 db.py           connections and transactions; ``migrate.py`` brings a database to this version's schema.
-leases.py       the lease protocol: who may work on an evaluation, and how it ends.
+claims.py       a worker registers, sees what there is to do, and leases an evaluation.
+leases.py       what the holder of a lease may write, and how it ends; queue.py: what needs no lease.
+single.py       claim and success as one statement each, on PostgreSQL.
 experiments.py  experiments, data sets and recipes: create, change state, delete.
 steps.py        what the scheduler reads and writes.
 facts.py        what people read of a search: status, fronts, genomes.

@@ -1,8 +1,8 @@
 """The two most frequent actions of the lease protocol on PostgreSQL, each as one statement.
 
 A claim, and a success with its epochs, are what every evaluation does; in one statement each, they cost
-one round trip and one commit. They mean exactly what the several statements in ``leases.py`` mean, which
-serve SQLite (it cannot write within a WITH); the same tests run over both.
+one round trip and one commit. They mean exactly what the several statements in ``claims.py`` and
+``leases.py`` mean, which serve SQLite (it cannot write within a WITH); the same tests run over both.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from evolver import config
 from evolver.cli import main
 from evolver.evaluation import Epoch
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, leases
+from evolver.store import claims, experiments, leases
+from evolver.store.claims import Claim, WorkerInfo
 from evolver.store.db import Database
-from evolver.store.leases import Claim, WorkerInfo
 
 WORKER = WorkerInfo("testhost", 1, "cpu", 1, {"python": "3"})
 
@@ -58,7 +58,7 @@ def search(database: Database, name: str = "demo", *, failing: tuple[int, ...] =
     """Run a search to its end, with made-up values. ``failing`` are the births that run out of memory."""
     scheduler = Scheduler(database, [name])
     with database.write() as connection:
-        worker_id = leases.register_worker(connection, WORKER)
+        worker_id = claims.register_worker(connection, WORKER)
     while True:
         scheduler.step()
         claim = _claim(database, worker_id, name)
@@ -70,12 +70,12 @@ def search(database: Database, name: str = "demo", *, failing: tuple[int, ...] =
                 break
     scheduler.close()
     with database.write() as connection:
-        leases.worker_state(connection, worker_id, "stopped")
+        claims.worker_state(connection, worker_id, "stopped")
 
 
 def _claim(database: Database, worker_id: int, name: str) -> Claim | None:
     with database.write() as connection:
-        return leases.claim(
+        return claims.claim(
             connection,
             worker_id,
             slot=0,
@@ -83,7 +83,7 @@ def _claim(database: Database, worker_id: int, name: str) -> Claim | None:
             device_name="test",
             versions={},
             lease_s=60,
-            offers=leases.offers(connection, [name]),
+            offers=claims.offers(connection, [name]),
         )
 
 

@@ -16,9 +16,9 @@ from sqlalchemy import delete, text, update
 from evolver import doctor
 from evolver.evaluation import SavedCheckpoint
 from evolver.scheduler import Scheduler
-from evolver.store import fleet, leases, operations
+from evolver.store import claims, fleet, leases, operations
+from evolver.store.claims import WorkerInfo
 from evolver.store.db import Database
-from evolver.store.leases import WorkerInfo
 from evolver.store.schema import checkpoint, evaluation, objective_value, worker
 from tests import factories
 from tests.acceptance.helpers import cli, facts_of, refused
@@ -45,7 +45,7 @@ def test_workers_are_listed_with_what_they_hold(database: Database) -> None:
     gone = factories.registered_worker(database, host="node2")
     do(database, leases.heartbeat, gone, [], -1.0)
     faulted = factories.registered_worker(database, host="node3")
-    do(database, leases.worker_state, faulted, "faulted", "no data")
+    do(database, claims.worker_state, faulted, "faulted", "no data")
 
     found = facts_of("workers", url=url)
     assert [(one["id"], one["state"], one["running"], one["note"]) for one in found] == [
@@ -309,11 +309,11 @@ def test_a_host_that_fails_more_than_the_others(database: Database) -> None:
 
 def test_workers_at_fault_and_workers_that_differ(database: Database) -> None:
     for host, torch in (("new", "2.14"), ("old", "2.9")):
-        do(database, leases.register_worker, WorkerInfo(host, 1, "cpu", 1, {"torch": torch, "evolver": "1"}))
+        do(database, claims.register_worker, WorkerInfo(host, 1, "cpu", 1, {"torch": torch, "evolver": "1"}))
     faulted = factories.registered_worker(database, host="broken")
-    do(database, leases.worker_state, faulted, "faulted", "disk full")
+    do(database, claims.worker_state, faulted, "faulted", "disk full")
     idle = factories.registered_worker(database, host="idle")
-    do(database, leases.worker_state, idle, "active", "no mnist here")
+    do(database, claims.worker_state, idle, "active", "no mnist here")
     found = diagnosis(database)
     assert found["versions"] == [("warning", "torch differs: 2.14 on new:1; 2.9 on old:1")]
     assert ("warning", "worker broken:1 gave up: disk full") in found["workers"]

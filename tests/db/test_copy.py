@@ -13,7 +13,7 @@ from evolver.errors import InvalidInput
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.replay import replay
 from evolver.scheduler import Scheduler
-from evolver.store import leases
+from evolver.store import claims, leases
 from evolver.store.copy import CHUNK, Copied, copy
 from evolver.store.db import Database
 from evolver.store.schema import attempt, evaluation, leader, metadata, worker
@@ -157,7 +157,7 @@ def test_a_copy_is_refused_unless_source_is_idle_and_target_empty(pair: tuple[Da
     worker_id = factories.registered_worker(source)
     with pytest.raises(InvalidInput, match="in use by worker host:1"):
         copy(source, target, silent)
-    do(source, leases.worker_state, worker_id, "stopped")
+    do(source, claims.worker_state, worker_id, "stopped")
     copy(source, target, silent)
     with pytest.raises(InvalidInput, match="is not empty"):
         copy(source, target, silent)
@@ -196,7 +196,7 @@ def test_the_command_makes_a_sqlite_file_and_says_what_is_next(database_url: str
 def worker_states(database: Database, state: str) -> None:
     with database.write() as connection:
         for worker_id in connection.execute(select(worker.c.id)).scalars().all():
-            leases.worker_state(connection, worker_id, state)
+            claims.worker_state(connection, worker_id, state)
 
 
 def test_the_command_refuses_before_it_makes_a_file(sqlite_url: str, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from evolver import config
 from evolver.errors import IllegalTransition, InvalidInput, UnknownName
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.store import experiments, leases, schema
+from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.leases import Claim
 from evolver.store.states import EXPERIMENT_STATES, EXPERIMENT_TRANSITIONS, ExperimentState
 from tests import factories
 from tests.factories import do, enqueued

@@ -12,9 +12,9 @@ from evolver.errors import NotFound
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.scheduler import Scheduler
 from evolver.search import Entry
-from evolver.store import details, experiments, facts, fleet, leases, steps
+from evolver.store import claims, details, experiments, facts, fleet, leases, steps
+from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.leases import Claim
 from evolver.store.schema import parentage
 from tests import factories
 from tests.factories import do, enqueued
@@ -77,7 +77,7 @@ def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -
     faulted = factories.registered_worker(database, host="broken")
     factories.must_claim(database, live)
     do(database, leases.heartbeat, gone, [], -1.0)
-    do(database, leases.worker_state, faulted, "faulted", "no data")
+    do(database, claims.worker_state, faulted, "faulted", "no data")
 
     with database.read() as connection:
         workers = fleet.live(connection)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import LeaseLost
 from evolver.evaluation import Epoch, Resume, SavedCheckpoint
-from evolver.store import experiments, leases
+from evolver.store import claims, experiments, leases
 from evolver.store.db import Database
 from evolver.store.leases import LOG_TAIL_BYTES, Lease
 from evolver.store.schema import attempt, checkpoint, epoch_metric, evaluation, objective_value
@@ -82,9 +82,9 @@ def test_only_named_experiments_are_offered(database: Database) -> None:
     for name in ("a", "b"):
         factories.running(database, name)
     with database.read() as connection:
-        assert [offer.experiment for offer in leases.offers(connection)] == ["a", "b"]
-        assert [offer.experiment for offer in leases.offers(connection, ["b"])] == ["b"]
-        assert leases.offers(connection, ["c"]) == []
+        assert [offer.experiment for offer in claims.offers(connection)] == ["a", "b"]
+        assert [offer.experiment for offer in claims.offers(connection, ["b"])] == ["b"]
+        assert claims.offers(connection, ["c"]) == []
 
 
 @pytest.mark.parametrize("state", ["paused", "stopped", "finished"])
@@ -95,7 +95,7 @@ def test_search_work_needs_a_running_experiment_and_other_work_does_not(
     set_state(database, "search", state)
     worker_id = factories.registered_worker(database)
     with database.read() as connection:
-        assert leases.offers(connection) == []
+        assert claims.offers(connection) == []
     assert factories.claimed(database, worker_id) is None
 
     enqueued(database, purpose="retrain")
@@ -126,7 +126,7 @@ def test_a_claim_carries_everything_that_the_result_depends_on(database: Databas
     assert task.dataset == found.dataset
     assert task.recipe == found.settings.recipe
     assert task.space_settings == found.settings.space_settings
-    assert task.seed == leases.training_seed(7, 1, 0)
+    assert task.seed == claims.training_seed(7, 1, 0)
     assert task.resume is None
     tried = attempt_of(database, claim.lease)
     assert (tried.number, tried.worker_id, tried.host, tried.outcome) == (1, worker_id, "node1", "running")
@@ -136,8 +136,8 @@ def test_a_claim_carries_everything_that_the_result_depends_on(database: Databas
 
 
 def test_a_training_seed_is_stable_and_depends_on_all_of_its_parts() -> None:
-    assert leases.training_seed(1, 2, 3) == 4144257518
-    seeds = {leases.training_seed(*parts) for parts in itertools.product(range(4), repeat=3)}
+    assert claims.training_seed(1, 2, 3) == 4144257518
+    seeds = {claims.training_seed(*parts) for parts in itertools.product(range(4), repeat=3)}
     assert len(seeds) == 64
     assert all(0 <= seed < 2**32 for seed in seeds)
 
@@ -267,7 +267,7 @@ def test_a_heartbeat_hands_back_the_search_of_a_stopped_experiment_only(database
 
 def test_a_heartbeat_tells_a_worker_to_drain(database: Database) -> None:
     worker_id = factories.registered_worker(database)
-    do(database, leases.worker_state, worker_id, "draining", "asked to leave")
+    do(database, claims.worker_state, worker_id, "draining", "asked to leave")
     assert do(database, leases.heartbeat, worker_id, [], 60.0).drain
 
 
@@ -415,7 +415,7 @@ def test_the_last_resume_checkpoint_is_offered_and_older_ones_are_pruned(databas
 
 def test_the_first_hash_of_a_data_set_counts(database: Database) -> None:
     data = factories.created(database).dataset
-    assert do(database, leases.register_dataset, data.id, "a" * 64) == "a" * 64
-    assert do(database, leases.register_dataset, data.id, "b" * 64) == "a" * 64
+    assert do(database, claims.register_dataset, data.id, "a" * 64) == "a" * 64
+    assert do(database, claims.register_dataset, data.id, "b" * 64) == "a" * 64
     with database.read() as connection:
         assert connection.execute(text("SELECT sha256 FROM dataset")).scalar() == "a" * 64

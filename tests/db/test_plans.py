@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from evolver.store import details, facts, leases, queue, steps
+from evolver.store import claims, details, facts, leases, queue, steps
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from tests import factories
@@ -82,7 +82,7 @@ Use = Callable[[Connection, Experiment], object]
 
 
 def claim(connection: Connection, _found: Experiment) -> None:
-    leases.claim(
+    claims.claim(
         connection,
         1,
         slot=0,
@@ -90,7 +90,7 @@ def claim(connection: Connection, _found: Experiment) -> None:
         device_name="a processor",
         versions={},
         lease_s=60,
-        offers=leases.offers(connection),
+        offers=claims.offers(connection),
     )
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, make_url, text
 from evolver.errors import InvalidInput
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.replay import replay
-from evolver.store import leases, migrate, roles
+from evolver.store import claims, leases, migrate, roles
 from evolver.store.db import VARIABLE, Database, resolve_url
 from evolver.store.schema import metadata
 from tests import factories
@@ -172,7 +172,7 @@ def test_a_worker_may_do_all_that_the_lease_protocol_does(site: Site, search: Da
             hand, leases.record_checkpoint, first.lease, SavedCheckpoint("resume", 1, key, "0" * 64, 1)
         )
     factories.do(hand, leases.forget_checkpoints, [key])
-    factories.do(hand, leases.register_dataset, first.task.dataset.id, "a" * 64)
+    factories.do(hand, claims.register_dataset, first.task.dataset.id, "a" * 64)
     factories.do(hand, leases.environment_fault, first.lease, "no disk")
     second = factories.must_claim(hand, factories.registered_worker(hand), lease_s=-1.0)
     assert factories.do(hand, leases.reap) == 1
@@ -181,7 +181,7 @@ def test_a_worker_may_do_all_that_the_lease_protocol_does(site: Site, search: Da
     factories.do(hand, leases.release, third.lease)
     factories.fail(hand, factories.must_claim(hand, factories.registered_worker(hand)), "oom")
     factories.complete(hand, factories.must_claim(hand, factories.registered_worker(hand)))
-    factories.do(hand, leases.worker_state, worker_id, "stopped")
+    factories.do(hand, claims.worker_state, worker_id, "stopped")
     hand.dispose()
 
 

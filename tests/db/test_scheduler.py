@@ -10,8 +10,8 @@ from evolver.replay import replay
 from evolver.scheduler import Scheduler
 from evolver.step import Search
 from evolver.store import experiments, facts, leases, queue, schema, steps
+from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.leases import Claim
 from tests import factories
 
 

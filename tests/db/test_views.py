@@ -9,8 +9,8 @@ from sqlalchemy import Row, select, text
 
 from evolver.evaluation import Epoch
 from evolver.store import facts, leases
+from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.leases import Claim
 from evolver.store.schema import parentage
 from tests import factories
 from tests.factories import do, enqueued

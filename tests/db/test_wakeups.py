@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from evolver.scheduler import Scheduler
+from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.leases import Claim
 from evolver.store.wakeups import DIRECT_VARIABLE, RESULT, WORK, Wakeups
 from tests import factories
 

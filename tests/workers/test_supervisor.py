@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, update
 
 from evolver.errors import UnknownName
-from evolver.store import experiments, leases, schema
+from evolver.store import claims, experiments, leases, schema
 from evolver.store.db import Database, DatabaseUnavailable
 from tests.workers.searches import install_misbehaving, rows, set_timeout, start_search
 from workers import slots
@@ -183,7 +183,7 @@ def test_skips_what_it_has_no_data_for_and_says_so(database: Database, tmp_path:
 def test_other_data_than_the_experiment_has_are_refused(database: Database) -> None:
     start_search(database, [{"do": "finish"}])
     with database.write() as conn:
-        leases.register_dataset(conn, 1, "cd" * 32)
+        claims.register_dataset(conn, 1, "cd" * 32)
     assert run_worker(options(database)) == 0
     assert rows(database, schema.attempt) == []
 
@@ -256,7 +256,7 @@ def test_drains_when_asked(database: Database) -> None:
     def drain() -> None:
         wait_for(has_curve(database))
         with database.write() as conn:
-            leases.worker_state(conn, 1, "draining")
+            claims.worker_state(conn, 1, "draining")
 
     with in_background(drain):
         assert run_worker(options(database, lease_s=1.0, idle_timeout_s=None)) == 0

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from evolver.evaluation import DatasetRef
-from evolver.store.leases import Offer
+from evolver.store.claims import Offer
 from tests.workers.searches import SAMPLE
 from workers import main, readiness
 from workers.loop import Backoff, SignalWatch
