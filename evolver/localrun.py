@@ -121,8 +121,8 @@ class _Place:
         with self.log.open("rb") as file:
             file.seek(max(self.log_start, self.log.stat().st_size - LOG_TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
-        errors = [line for line in lines if line.startswith("Error: ") or " ERROR " in line]
-        return re.sub(r"^(Error: |.* ERROR )", "", (errors or lines or ["it printed nothing"])[-1])
+        errors = [line for line in lines if line.startswith("evolver: ") or " ERROR " in line]
+        return re.sub(r"^(evolver: |.* ERROR )", "", (errors or lines or ["it printed nothing"])[-1])
 
 
 @dataclass(slots=True)

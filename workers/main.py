@@ -133,6 +133,6 @@ def worker_command(names: tuple[str, ...], **options: object) -> None:
     try:
         status = run_worker(WorkerOptions(experiments=names, **options))  # type: ignore[arg-type]
     except EvolverError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"evolver: {error}", err=True)
         status = error.exit_code
     sys.exit(status)
