@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from evolver.store import claims, details, facts, leases, queue, steps
-from evolver.store.db import Database
+from evolver.store import claims, details, facts, leases, migrate, queue, steps
+from evolver.store.db import Database, resolve_url
 from evolver.store.experiments import Experiment
 from tests import factories
 
@@ -27,39 +27,47 @@ ALIASES = {"twin": "evaluation", "newer": "evaluation"}
 SMALL_INDEXES = frozenset(
     f"ix_evaluation_{name}" for name in ("claimable", "open", "leased", "unnumbered", "waits_for")
 )
-NUMBERS = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {GENOMES}) "
 
-LOAD = [
-    "INSERT INTO genome (id, experiment_id, birth, code, phenotype, operator, rng_seed, tries, slot, "
-    "born_after_ingest, breeder_version, params, flops) " + NUMBERS +
-    "SELECT i, :experiment, i, '{}', 'phenotype ' || i, 'random', '[0, 1]', 1, 0, 0, 1, 1000, 1000 FROM n",
-    "INSERT INTO parentage (child_id, position, parent_id) " + NUMBERS +
-    "SELECT i, 0, i - 1 - i % 40 FROM n WHERE i > 100",
-    "INSERT INTO evaluation (id, experiment_id, genome_id, purpose, dataset_id, recipe_id) " + NUMBERS +
-    "SELECT i, :experiment, i, 'search', :dataset, :recipe FROM n",
-    f"UPDATE evaluation SET state = 'done', ended_at = enqueued_at, "
-    f"ingest_no = CASE WHEN id <= {GENOMES - 3 * OPEN} THEN id END WHERE id <= {GENOMES - OPEN}",
-    "INSERT INTO objective_value (evaluation_id, objective, value) "
-    "SELECT id, 'error', id / 40000.0 FROM evaluation WHERE state = 'done' UNION ALL "
-    "SELECT id, 'loss', 1.0 - id / 40000.0 FROM evaluation WHERE state = 'done'",
-    "INSERT INTO attempt (evaluation_id, number, worker_id, host, slot, token, device, device_name, "
-    "versions, ended_at, outcome) SELECT id, 1, :worker, 'host', 0, 'token ' || id, 'cpu', 'a processor', "
-    "'{}', enqueued_at, 'done' FROM evaluation WHERE state = 'done'",
-    "INSERT INTO epoch_metric (evaluation_id, epoch, train_loss, train_error, lr, seconds) "
-    "SELECT id, 1, 1, 1, 1, 1 FROM evaluation WHERE state = 'done'",
-    "INSERT INTO membership (experiment_id, kind, genome_id, entered_at, left_at) "
-    f"SELECT experiment_id, 'front', genome_id, id, CASE WHEN id < {GENOMES - 400} THEN id + 100 END "
-    "FROM evaluation WHERE ingest_no % 10 = 0",
-    "INSERT INTO membership (experiment_id, kind, slot, genome_id, entered_at, left_at) "
-    "SELECT experiment_id, 'population', id % 20, genome_id, id, "
-    f"CASE WHEN id <= {GENOMES - 100} THEN id + 20 END FROM evaluation WHERE ingest_no <= {GENOMES - 80}",
-    f"UPDATE experiment SET state = 'running', born = {GENOMES}, ingested = {GENOMES - 3 * OPEN}",
-]  # fmt: skip
+
+def load(genomes: int) -> list[str]:
+    """The statements that write a search with so many genomes behind it."""
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {genomes}) "
+    return [
+        "INSERT INTO genome (id, experiment_id, birth, code, phenotype, operator, rng_seed, tries, "
+        "slot, born_after_ingest, breeder_version, params, flops) " + numbers +
+        "SELECT i, :experiment, i, '{}', 'phenotype ' || i, 'random', '[0, 1]', 1, 0, 0, 1, 9, 9 FROM n",
+        "INSERT INTO parentage (child_id, position, parent_id) " + numbers +
+        "SELECT i, 0, i - 1 - i % 40 FROM n WHERE i > 100",
+        "INSERT INTO evaluation (id, experiment_id, genome_id, purpose, dataset_id, recipe_id) " + numbers +
+        "SELECT i, :experiment, i, 'search', :dataset, :recipe FROM n",
+        f"UPDATE evaluation SET state = 'done', ended_at = enqueued_at, "
+        f"ingest_no = CASE WHEN id <= {genomes - 3 * OPEN} THEN id END WHERE id <= {genomes - OPEN}",
+        "INSERT INTO objective_value (evaluation_id, objective, value) "
+        "SELECT id, 'error', id / 40000.0 FROM evaluation WHERE state = 'done' UNION ALL "
+        "SELECT id, 'loss', 1.0 - id / 40000.0 FROM evaluation WHERE state = 'done'",
+        "INSERT INTO attempt (evaluation_id, number, worker_id, host, slot, token, device, device_name, "
+        "versions, ended_at, outcome) SELECT id, 1, :worker, 'host', 0, 'token ' || id, 'cpu', 'one', "
+        "'{}', enqueued_at, 'done' FROM evaluation WHERE state = 'done'",
+        "INSERT INTO epoch_metric (evaluation_id, epoch, train_loss, train_error, lr, seconds) "
+        "SELECT id, 1, 1, 1, 1, 1 FROM evaluation WHERE state = 'done'",
+        "INSERT INTO membership (experiment_id, kind, genome_id, entered_at, left_at) "
+        f"SELECT experiment_id, 'front', genome_id, id, CASE WHEN id < {genomes - 400} THEN id + 100 END "
+        "FROM evaluation WHERE ingest_no % 10 = 0",
+        "INSERT INTO membership (experiment_id, kind, slot, genome_id, entered_at, left_at) "
+        "SELECT experiment_id, 'population', id % 20, genome_id, id, "
+        f"CASE WHEN id <= {genomes - 100} THEN id + 20 END FROM evaluation WHERE ingest_no <= {genomes - 80}",
+        f"UPDATE experiment SET state = 'running', born = {genomes}, ingested = {genomes - 3 * OPEN}",
+    ]  # fmt: skip
 
 
 @pytest.fixture
 def large(database: Database) -> Database:
     """A search under way, with 20,000 genomes behind it."""
+    return with_history(database, GENOMES)
+
+
+def with_history(database: Database, genomes: int) -> Database:
+    """The database, with a search under way that has so many genomes behind it."""
     found = factories.created(database, budget=2 * GENOMES, population=20)
     values = {
         "experiment": found.id,
@@ -68,11 +76,12 @@ def large(database: Database) -> Database:
         "worker": factories.registered_worker(database),
     }
     with database.write() as connection:
-        for statement in LOAD:
+        for statement in load(genomes):
             names = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), names)
-        if not database.is_sqlite:
-            connection.execute(text("ANALYZE"))
+    if not database.is_sqlite:
+        with database.single() as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
     for _ in range(OPEN // 2):
         factories.must_claim(database, values["worker"])
     return database
@@ -144,6 +153,49 @@ def test_frequent_statements_read_through_indexes(large: Database) -> None:
         assert explained, name
         slow += [f"{name}: {scan}\n{sql}" for (sql, _), scans in explained for scan in scans]
     assert not slow, "\n".join(slow)
+
+
+FLAT = ("claim", "newly ended", "first birth, known", "population", "depth", "status", "front")
+
+
+def test_buffers_do_not_grow_with_the_history(
+    request: pytest.FixtureRequest, postgresql_url: str, empty_postgresql_url: str
+) -> None:
+    """What a statement touches does not grow with the history, but for a level of an index.
+
+    Both are large enough for indexes to be chosen at all: a table of a few pages is read as a whole.
+    """
+    databases = []
+    for url, genomes in ((postgresql_url, GENOMES // 5), (empty_postgresql_url, GENOMES)):
+        database = Database(resolve_url(url))
+        request.addfinalizer(database.dispose)
+        migrate.upgrade(database)
+        databases.append(with_history(database, genomes))
+    short, long = (buffers(one) for one in databases)
+    grown = {name: (short[name], long[name]) for name in FLAT if long[name] > 1.2 * short[name] + 10}
+    assert not grown
+
+
+def buffers(database: Database) -> dict[str, int]:
+    """The pages that each use touches; everything is read once before, so that hints are set."""
+    found = factories.current(database)
+    touched: dict[str, int] = {}
+    for _ in range(2):
+        for name in FLAT:
+            with database.write() as connection, recorded(connection) as statements:
+                USES[name](connection, found)
+                connection.rollback()
+            with database.write() as connection:
+                touched[name] = sum(_touched(connection, *statement) for statement in statements)
+    return touched
+
+
+def _touched(connection: Connection, sql: str, parameters: Any) -> int:
+    with connection.begin_nested() as savepoint:
+        plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", parameters)
+        node = plan.scalar_one()[0]["Plan"]
+        savepoint.rollback()
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
 Statement = tuple[str, Any]
