@@ -8,8 +8,11 @@ CPU time is read; what 1,000 workers would cost is extrapolated from it, and mar
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,7 +25,7 @@ from history import grow
 from sqlalchemy import text
 
 from evolver.store import claims
-from evolver.store.db import Database
+from evolver.store.db import VARIABLE, Database
 from evolver.store.wakeups import WORK, Wakeups, announce
 from workers.loop import Backoff
 from workers.supervisor import LISTENING_POLL_S, POLL_S
@@ -89,6 +92,27 @@ def idle_cost(database: Database, server_data: Path, seconds: float) -> dict[str
     return {"connections": IDLE, "polls_per_second": polls / elapsed, "server_cpu_share": used / elapsed}
 
 
+def supervisor_megabytes(database: Database) -> float:
+    """Resident memory of a real supervisor that waits for work."""
+    environment = {**os.environ, VARIABLE: common.url_of(database)}
+    command = [sys.executable, "-m", "workers", "--device", "cpu"]
+    process = subprocess.Popen(command, env=environment, cwd=common.ROOT, stderr=subprocess.DEVNULL)
+    try:
+        while not _registered(database, process.pid):
+            time.sleep(0.1)
+        time.sleep(3.0)
+        return psutil.Process(process.pid).memory_info().rss / 2**20
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _registered(database: Database, pid: int) -> bool:
+    with database.read() as connection:
+        query = text("SELECT count(*) FROM worker WHERE pid = :pid")
+        return bool(connection.execute(query, {"pid": pid}).scalar_one())
+
+
 def _turn(waiting: list[tuple[Database, Wakeups, Backoff]], due: list[float], until: float) -> int:
     polls = 0
     while time.monotonic() < until:
@@ -134,6 +158,7 @@ def main() -> None:
         notified = waits(database, number, listen=True)
         polled = waits(database, number, listen=False)
         idle = idle_cost(database, server.data, seconds)
+        megabytes = supervisor_megabytes(database)
     details = {
         "notified_ms": notified,
         "polled_ms": polled,
@@ -145,6 +170,7 @@ def main() -> None:
         "start_after_birth_ms": statistics.median(notified),
         "start_after_birth_ms_p95": statistics.quantiles(notified, n=20)[-1],
         "idle_200_server_cpu_share": idle["server_cpu_share"],
+        "supervisor_megabytes": megabytes,
     }
     common.report(args, headline, details)
 
