@@ -149,9 +149,10 @@ def peer_rate(url: str, processes: int, seconds: float) -> float:
 # --- the limit: a bare fenced claim and completion, nothing bred, nothing selected ---------------------
 
 BARE = [
-    "CREATE TABLE bare (id bigint PRIMARY KEY, state text NOT NULL, token text)",
-    "INSERT INTO bare SELECT i, 'pending', NULL FROM generate_series(1, 200000) i",
-    "CREATE INDEX bare_pending ON bare (id) WHERE state = 'pending'",
+    "CREATE TABLE IF NOT EXISTS bare (id bigint PRIMARY KEY, state text NOT NULL, token text)",
+    "CREATE INDEX IF NOT EXISTS bare_pending ON bare (id) WHERE state = 'pending'",
+    "TRUNCATE bare",
+    "INSERT INTO bare SELECT i, 'pending', NULL FROM generate_series(1, 60000) i",
     "ANALYZE bare",
 ]
 BARE_CLAIM = (
@@ -175,6 +176,9 @@ def bare_work(url: str, stop: Stop) -> None:
 def bare_rate(server: Server, processes: int, seconds: float) -> float:
     url = server.url("bare")
     engine = create_engine(resolve_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in BARE:
+            connection.execute(text(statement))
 
     def done() -> int:
         with engine.connect() as connection:
@@ -184,18 +188,6 @@ def bare_rate(server: Server, processes: int, seconds: float) -> float:
     found = rate([bare_work] * processes, url, done, seconds)
     engine.dispose()
     return found
-
-
-def make_bare(server: Server) -> None:
-    engine = create_engine(resolve_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE bare"))
-    engine.dispose()
-    engine = create_engine(resolve_url(server.url("bare")), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in BARE:
-            connection.execute(text(statement))
-    engine.dispose()
 
 
 # --- what a cycle sends, and what a new process needs ---------------------------------------------------
@@ -354,7 +346,7 @@ def main(args: Namespace) -> None:
     headline: dict[str, float] = {}
     details: dict[str, Any] = {"runs": runs, "seconds": seconds}
     with common.postgresql() as server:
-        make_bare(server)
+        _new_database(server, "bare")
         for genomes, processes in plan.items():
             found = compare(server, genomes, processes, runs, seconds)
             headline[f"cycles_ratio_vs_optuna_{genomes // 1000}k"] = found["processes_1"]["ratio"]
