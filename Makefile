@@ -27,7 +27,7 @@ install-bench: install  ## add the peers that benchmarks compare with
 	$(BIN)/pip install $(PIP_FLAGS) '.[bench]'
 
 demo: install  ## a real search on digits: two workers, about two minutes, ends with a front and a picture
-	@rm -f demo.db demo.db-shm demo.db-wal
+	@rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints demo.logs
 	$(BIN)/evolver run demo --db sqlite:///demo.db --workers 2 \
 		--dataset digits --space tiny --objectives error,params --recipe fast --epochs 10 \
 		--population 12 --budget 60 --seed 1
@@ -53,5 +53,5 @@ bench: install-bench  ## all benchmarks in their quick form
 
 clean:  ## remove .venv, caches and the demo's files
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
-	rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints front.png
+	rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints demo.logs front.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,10 @@ from evolver.store.experiments import Experiment, NewDataset, Settings
 SPLIT_SEED = 0
 """Of every data set's train/validation split, so that experiments on one data set can be compared."""
 GIB = 1024**3
+INTEGER_MAX = 2**31 - 1
+"""Of an integer column. Larger ones are ``2**63 - 1``, as ids are."""
+POPULATION_MAX = 10_000
+"""Neighbourhoods are found by comparing all slots: seconds at this number, minutes at ten times it."""
 
 
 class ExperimentConfig(BaseModel):
@@ -34,21 +38,21 @@ class ExperimentConfig(BaseModel):
     objectives: tuple[str, ...] = ("error", "loss")
     selector: str = "moead"
     evaluator: str = "train"
-    population: int = Field(default=20, ge=4)
-    budget: int = Field(default=200, ge=1)
+    population: int = Field(default=20, ge=4, le=POPULATION_MAX)
+    budget: int = Field(default=200, ge=1, le=INTEGER_MAX)
     epochs: int | None = Field(default=None, ge=1)
     recipe: str = "paper"
     recipe_settings: dict[str, Any] = Field(default_factory=dict)
     space_settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    limit_train: int | None = Field(default=None, ge=10)
+    limit_train: int | None = Field(default=None, ge=10, le=INTEGER_MAX)
     max_hours: float | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=None, ge=1)
-    max_params: int | None = Field(default=None, ge=1)
-    max_memory_bytes: int | None = Field(default=8 * GIB, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=INTEGER_MAX)
+    max_params: int | None = Field(default=None, ge=1, lt=2**63)
+    max_memory_bytes: int | None = Field(default=8 * GIB, ge=1, lt=2**63)
     timeout: float | None = Field(default=None, gt=0)
-    max_attempts: int = Field(default=3, ge=1)
-    front_limit: int = Field(default=1000, ge=1)
+    max_attempts: int = Field(default=3, ge=1, le=INTEGER_MAX)
+    front_limit: int = Field(default=1000, ge=1, le=INTEGER_MAX)
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -90,8 +94,10 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
 
     Raises UnknownName or InvalidInput for whatever does not exist or does not fit.
     """
-    if not name or not name.isprintable() or name != name.strip() or len(name) > 100:
-        raise InvalidInput(f"'{name}' cannot be an experiment's name: 1 to 100 printable characters")
+    if not name or not name.isprintable() or name != name.strip() or len(name) > 100 or name[0] == "-":
+        raise InvalidInput(
+            f"'{name}' cannot be an experiment's name: 1 to 100 printable characters, the first no '-'"
+        )
     plugin, preset = registry.space_settings(config.space)
     space = registry.load_space(plugin, {**preset, **config.space_settings})
     objectives.load(config.objectives)

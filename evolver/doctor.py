@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -162,7 +163,7 @@ def _schedulers(connection: Connection) -> Iterator[Finding]:
         results = f", {waiting[name]} results wait for one" if name in waiting else ""
         yield Finding(
             "scheduler", "problem", f"'{name}' is running and no scheduler leads it{results}",
-            f"run: evolver scheduler {name}   (or evolver pause {name})",
+            f"run: evolver scheduler {quote(name)}   (or evolver pause {quote(name)})",
         )  # fmt: skip
     for name in waiting.keys() - set(alone):
         yield Finding(

@@ -1,5 +1,6 @@
 """Worker processes of this machine, for the commands that train: ``run`` and ``retrain``.
 
+check_options  tells before anything is started whether workers can be as they are asked for.
 check_data     tells before anything is started whether the data can be read here.
 LocalWorkers   starts workers, starts others for those that die, and stops them.
 
@@ -55,7 +56,20 @@ class LocalOptions:
     checkpoint_url: str | None
 
 
-# --- data --------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------
+
+
+def check_options(options: LocalOptions) -> None:
+    """Look whether this machine has the device, and knows URLs like that of the checkpoints.
+
+    Raises InvalidInput or EnvironmentFault.
+    """
+    from workers import devices
+    from workers.checkpoint_files import CheckpointDirectory
+
+    devices.parse_devices(options.device)
+    if options.checkpoint_url:
+        CheckpointDirectory(options.checkpoint_url)
 
 
 def check_data(evaluator: str, dataset: DatasetRef, options: LocalOptions) -> None:

@@ -22,7 +22,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = "paper"
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=10, ge=1, lt=2**31)
     batch_size: int = Field(default=64, ge=2)
     """Batch normalisation cannot train on a single sample."""
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -13,9 +13,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from evolver.errors import EvolverError, IllegalTransition, LeadershipLost, SpaceExhausted
+from evolver.errors import EvolverError, IllegalTransition, InvalidGenome, LeadershipLost, SpaceExhausted
 from evolver.step import LEASE_S, Search
-from evolver.store import experiments, leases, steps
+from evolver.store import experiments, leadership, leases
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.wakeups import RESULT, Wakeups
 
@@ -26,7 +26,7 @@ POLL_S = (0.02, 1.0)
 
 
 class Scheduler:
-    """Leads experiments: those of ``names``, or all that are created or running.
+    """Leads experiments: those of ``names``, or all, while there is something to do for them.
 
     Experiments that another scheduler leads are tried again, so any number may run side by side.
     """
@@ -60,24 +60,24 @@ class Scheduler:
             except LeadershipLost:
                 log.info("another scheduler leads %s now", search.experiment.settings.name)
                 del self._led[search.experiment.id]
-            except SpaceExhausted as error:
+            except (SpaceExhausted, InvalidGenome) as error:
                 self._pause(search, str(error))
         return busy
 
     def _look_for_work(self) -> None:
         with self.database.read() as connection:
-            found = experiments.every(connection, ("created", "running", "paused"))
+            found = experiments.to_lead(connection)
         wanted = {one.id: one for one in found if not self.names or one.settings.name in self.names}
         for gone in self._led.keys() - wanted.keys():
             self._resign(self._led.pop(gone))
         for one in wanted.values():
-            if one.id not in self._led and one.id not in self._refused and one.state != "paused":
+            if one.id not in self._led and one.id not in self._refused:
                 self._try_to_lead(one.id)
 
     def _try_to_lead(self, experiment_id: int) -> None:
         with self.database.write() as connection:
-            leadership = steps.lead(connection, experiment_id, self.holder, self.lease_s)
-            if leadership is None:
+            led = leadership.lead(connection, experiment_id, self.holder, self.lease_s)
+            if led is None:
                 return
             experiments.begin(connection, experiment_id)
             found = experiments.by_id(connection, experiment_id)
@@ -86,13 +86,13 @@ class Scheduler:
         name = found.settings.name
         try:
             with self.database.read() as connection:
-                self._led[experiment_id] = Search(connection, found, leadership, lease_s=self.lease_s)
+                self._led[experiment_id] = Search(connection, found, led, lease_s=self.lease_s)
             log.info("leading %s", name)
         except DatabaseUnavailable:
             raise
         except EvolverError as error:
             with self.database.write() as connection:
-                steps.resign(connection, leadership)
+                leadership.resign(connection, led)
             if self.names:
                 raise
             log.error("cannot lead %s: %s", name, error)
@@ -109,7 +109,7 @@ class Scheduler:
 
     def _resign(self, search: Search) -> None:
         with self.database.write() as connection:
-            steps.resign(connection, search.leadership)
+            leadership.resign(connection, search.leadership)
 
     def close(self) -> None:
         """Give up leadership, so that another scheduler can go on at once."""

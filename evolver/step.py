@@ -18,15 +18,17 @@ from sqlalchemy import Connection
 
 from evolver import failpoints, objectives, registry, selection
 from evolver.breeding import BREEDER_VERSION, Birth, Limits, breed
-from evolver.errors import EvolverError, LeadershipLost
+from evolver.errors import EvolverError, InvalidGenome, LeadershipLost
 from evolver.search import MembershipChange, SearchState, ingest
 from evolver.selection.archive import Front
 from evolver.selection.base import Objectives, Population
-from evolver.store import experiments, queue, schema, steps
+from evolver.space import Json
+from evolver.store import experiments, leadership, queue, schema, steps
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
+from evolver.store.leadership import Leadership
 from evolver.store.queue import NewEvaluation
-from evolver.store.steps import Ended, Leadership, NewGenome
+from evolver.store.steps import Ended, NewGenome
 
 log = logging.getLogger("evolver.scheduler")
 
@@ -119,14 +121,14 @@ class Search:
         self,
         connection: Connection,
         experiment: Experiment,
-        leadership: Leadership,
+        led: Leadership,
         *,
         lease_s: float = LEASE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = experiment.settings
         self.experiment = experiment
-        self.leadership = leadership
+        self.leadership = led
         self.lease_s = lease_s
         self._clock = clock
         self._led_until = self._stepped_at = clock()
@@ -168,11 +170,11 @@ class Search:
         failpoints.reach("scheduler.before_step")
         begun = self._clock()
         with database.write() as connection:
-            leadership = steps.advance(connection, self.leadership, self.lease_s)
+            advanced = leadership.advance(connection, self.leadership, self.lease_s)
             self._write(connection, plan, active_s=min(begun - self._stepped_at, self.lease_s))
             failpoints.reach("scheduler.before_commit")
         failpoints.reach("scheduler.after_commit")
-        self.leadership, self.state = leadership, plan.state
+        self.leadership, self.state = advanced, plan.state
         self._led_until, self._stepped_at = begun + self.lease_s, begun
         return not plan.is_empty
 
@@ -240,7 +242,7 @@ class Search:
 
         def genome_of(genome_id: int) -> Any:
             return self._genomes.get(genome_id) or self._genomes.put(
-                genome_id, self.space.from_json(steps.code_of(connection, genome_id))
+                genome_id, self._decoded(genome_id, steps.code_of(connection, genome_id))
             )
 
         births: list[Birth[Any]] = []
@@ -264,6 +266,12 @@ class Search:
             new.setdefault(child.phenotype, birth)
         return births
 
+    def _decoded(self, genome_id: int, code: Json) -> Any:
+        try:
+            return self.space.from_json(code)
+        except InvalidGenome as error:
+            raise InvalidGenome(f"genome {genome_id} has a code that is not valid: {error}") from error
+
     # --- write ---
 
     def _write(self, connection: Connection, plan: _Plan, *, active_s: float) -> None:
@@ -285,8 +293,19 @@ class Search:
         )
         self._write_births(connection, plan.births, plan.state.ingested)
         queue.inherit(connection, found.id)
-        if plan.finished and not experiments.finish(connection, found, plan.finished):
+        if plan.finished and not self._finish(connection, plan.finished):
             log.info("%s: not finished, it was changed meanwhile", found.settings.name)
+
+    def _finish(self, connection: Connection, reason: str) -> bool:
+        """running → finished, unless something was changed since the step was computed.
+
+        A failure may have been retried: its evaluation is seen here, since the row of the experiment is
+        locked by now, and 'evolver retry' writes that row.
+        """
+        open_now = queue.depth(connection, self.experiment.id)
+        if reason == "budget" and open_now.pending + open_now.running:
+            return False
+        return experiments.finish(connection, self.experiment, reason)
 
     def _write_births(self, connection: Connection, births: Sequence[Birth[Any]], ingested: int) -> None:
         """Insert genomes and their evaluations; a duplicate's twin may be born in this very step."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from evolver import failpoints
@@ -115,8 +116,7 @@ class Supervisor:
         """
         with self._signals:
             with self._database.write() as conn:
-                self._worker_id = claims.register_worker(conn, self._info, lease_s=self._options.lease_s)
-            log.info("worker %d: on %s, slots: %d", self._worker_id, self._info.device, len(self._slots))
+                self._register(conn)
             self._idle_since = time.monotonic()
             try:
                 while not self._may_leave():
@@ -128,6 +128,11 @@ class Supervisor:
                 claims.worker_state(conn, self._worker_id, self._leaving.state, self._leaving.note)
         log.info("worker %d: %s, evaluations: %d", self._worker_id, self._leaving.state, self._finished)
         return EnvironmentFault.exit_code if self._leaving.state == "faulted" else 0
+
+    def _register(self, conn: Connection) -> None:
+        self._worker_id = claims.register_worker(conn, self._info, lease_s=self._options.lease_s)
+        self._noted = None
+        log.info("worker %d: on %s, slots: %d", self._worker_id, self._info.device, len(self._slots))
 
     def _turn(self) -> None:
         processes = [slot.process for slot in self._slots if slot.process]
@@ -160,7 +165,8 @@ class Supervisor:
         for slot in self._slots:
             times.append(slot.next_deadline())
             if slot.work:
-                times += [slot.work.trusted_until, slot.work.next_write()]
+                times.append(slot.work.trusted_until if slot.is_running else math.inf)
+                times.append(slot.work.next_write())
         return min(times)
 
     # --- leaving -------------------------------------------------------------------------------------
@@ -206,9 +212,10 @@ class Supervisor:
     # --- leases --------------------------------------------------------------------------------------
 
     def _drop_what_is_not_trusted(self) -> None:
+        """What is still in training; whether an ending is accepted so late, its own write tells."""
         now = time.monotonic()
         for slot in self._slots:
-            if slot.work and now >= slot.work.trusted_until:
+            if slot.work and slot.is_running and now >= slot.work.trusted_until:
                 self._drop(slot, slot.work, "its lease could not be renewed in time")
 
     def _drop(self, slot: Slot, work: Work, reason: str) -> None:
@@ -227,6 +234,8 @@ class Supervisor:
         with self._outage.tolerated("renew its leases"):
             with self._database.write() as conn:
                 beat = leases.heartbeat(conn, self._worker_id, held, self._options.lease_s)
+                if not beat.is_known:
+                    self._register(conn)
                 # Not over a request to drain, which stands in the same row.
                 if self._note != self._noted and not beat.drain:
                     claims.worker_state(conn, self._worker_id, "active", self._note)

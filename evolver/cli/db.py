@@ -32,7 +32,10 @@ def db() -> None:
     """
 
 
-@db.command(epilog=examples("evolver db upgrade", "evolver db upgrade --db sqlite:///search.db"))
+@db.command(
+    short_help="Bring it to the schema of this version.",
+    epilog=examples("evolver db upgrade", "evolver db upgrade --db sqlite:///search.db"),
+)
 @db_option
 @json_option
 def upgrade(db_url: str | None, as_json: bool) -> None:
@@ -52,7 +55,9 @@ def upgrade(db_url: str | None, as_json: bool) -> None:
         click.echo(f"{database} is at revision {after} now (before: {before or 'empty'})")
 
 
-@db.command(epilog=examples("evolver db check && echo ready"))
+@db.command(
+    short_help="Tell whether this version can use it.", epilog=examples("evolver db check && echo ready")
+)
 @db_option
 @json_option
 def check(db_url: str | None, as_json: bool) -> None:
@@ -65,11 +70,12 @@ def check(db_url: str | None, as_json: bool) -> None:
 
 
 @db.command(
+    short_help="Rights of owner, workers, readers (PostgreSQL).",
     epilog=examples(
         "evolver db roles",
         "evolver db roles --apply",
         "evolver db roles --prefix vision | psql",
-    )
+    ),
 )
 @click.option("--apply", "is_applied", is_flag=True, help="Run the SQL instead of printing it.")
 @click.option("--prefix", default="evolver", metavar="NAME", show_default=True, help="Of the roles' names.")
@@ -101,10 +107,11 @@ def roles(is_applied: bool, prefix: str, db_url: str | None, as_json: bool) -> N
 
 
 @db.command(
+    short_help="Copy everything into another, empty one.",
     epilog=examples(
         "evolver db copy sqlite:///laptop.db postgresql://user@host/evolver",
         "evolver db copy postgresql://user@host/evolver sqlite:///archive.db",
-    )
+    ),
 )
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 from rich.progress import Progress
 
 from evolver.cli.options import (
+    BUDGET,
     DATA_DIR,
     data_dir_option,
     db_option,
@@ -62,10 +64,11 @@ def new(
     if as_json:
         echo_json(_fact(found))
         return
-    where = f" --data-dir {given.data_dir}" if given.data_dir != DATA_DIR else ""
+    typed = quote(name)
+    where = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
     click.echo(f"made experiment '{name}': {data.name}, budget {built.budget}, population {built.population}")
-    click.echo(f"search here:     evolver run {name}{where}")
-    click.echo(f"or on machines:  evolver scheduler {name}   and anywhere   evolver worker {name}{where}")
+    click.echo(f"search here:     evolver run {typed}{where}")
+    click.echo(f"or on machines:  evolver scheduler {typed}   and anywhere   evolver worker {typed}{where}")
 
 
 def _fact(found: Experiment) -> dict[str, Any]:
@@ -188,7 +191,8 @@ def _change(db_url: str | None, name: str, to: ExperimentState, as_json: bool) -
         found = experiments.get(connection, name)
         if found.state == "finished":
             raise IllegalTransition(
-                f"experiment '{name}' is finished; give it a larger budget: evolver extend {name} --budget N"
+                f"experiment '{name}' is finished; give it a larger budget: "
+                f"evolver extend {quote(name)} --budget N"
             )
         experiments.transition(connection, found, to)
     if as_json:
@@ -199,7 +203,7 @@ def _change(db_url: str | None, name: str, to: ExperimentState, as_json: bool) -
 
 @click.command(epilog=examples("evolver extend demo --budget 400"))
 @click.argument("name")
-@click.option("--budget", type=int, required=True, metavar="N", help="Genomes in all, more than now.")
+@click.option("--budget", type=BUDGET, required=True, metavar="N", help="Genomes in all, more than now.")
 @db_option
 @json_option
 def extend(name: str, budget: int, db_url: str | None, as_json: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import quote
 
 import click
 from sqlalchemy import Connection
 
-from evolver.cli.options import db_option, examples, json_option, opened
+from evolver.cli.options import ID, db_option, examples, json_option, opened
 from evolver.cli.output import console, echo_json, front_rows, front_table
 from evolver.errors import InvalidInput
 from evolver.store import details, experiments, facts, queue
@@ -36,7 +37,7 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=examples("evolver show 17", "evolver show 17 --json | jq .code"))
-@click.argument("genome_id", type=int)
+@click.argument("genome_id", type=ID)
 @db_option
 @json_option
 def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
 @click.command(
     epilog=examples("evolver lineage 17", "evolver lineage 17 --depth 10", "evolver lineage 17 --json")
 )
-@click.argument("genome_id", type=int)
+@click.argument("genome_id", type=ID)
 @click.option(
     "--depth", type=click.IntRange(1), default=4, metavar="N", show_default=True,
     help="Generations in the tree. JSON has all of them.",
@@ -76,7 +77,7 @@ def lineage(genome_id: int, depth: int, db_url: str | None, as_json: bool) -> No
 
 
 @click.command(epilog=examples("evolver logs 17", "evolver logs 17 --all"))
-@click.argument("genome_id", type=int)
+@click.argument("genome_id", type=ID)
 @click.option("--all", "all_attempts", is_flag=True, help="All attempts, not the last one only.")
 @db_option
 @json_option
@@ -141,14 +142,14 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
         else "nothing to retry: no such failure, or it was retried already"
     )
     for name, state in states.items():
-        go_on = "" if state in ("created", "running") else f"; go on with it: evolver resume {name}"
+        go_on = "" if state in ("created", "running") else f"; go on with it: evolver resume {quote(name)}"
         click.echo(f"'{name}' is {state}{go_on}")
 
 
 def _genome_id(target: str | None) -> int:
     if target is None or not target.isdecimal():
         raise InvalidInput("give the id of a genome, or --kind KIND for all failures of a kind")
-    return int(target)
+    return ID.convert(int(target), None, None)
 
 
 def _reopen(connection: Connection, failed: Sequence[Failed]) -> dict[str, str]:

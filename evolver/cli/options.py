@@ -13,6 +13,9 @@ from evolver.store.db import VARIABLE, Database, resolve_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ID = click.IntRange(max=2**63 - 1)
+BUDGET = click.IntRange(max=2**31 - 1)
+"""No larger numbers fit into the columns of the database."""
 DATA_DIR = Path("data")
 """Where data sets are looked for unless ``--data-dir`` says otherwise."""
 
@@ -50,7 +53,9 @@ def experiment_options(function: F) -> F:
             click.option("--evaluator", metavar="NAME", help="train or surrogate. [default: train]"),
             click.option("--population", type=int, metavar="N", help="Slots, at least 4. [default: 20]"),
             click.option("--budget", type=int, metavar="N", help="Genomes in all. [default: 200]"),
-            click.option("--epochs", type=int, metavar="N", help="Epochs of each training."),
+            click.option(
+                "--epochs", type=int, metavar="N", help="Epochs of each training. [default: the recipe's]"
+            ),
             click.option("--recipe", metavar="NAME", help="paper or fast. [default: paper]"),
             click.option("--seed", type=int, metavar="N", help="Of all that is random. [default: 0]"),
             click.option("--limit-train", type=int, metavar="N", help="Use N training samples only."),

@@ -88,7 +88,7 @@ def _attempts(attempts: Sequence[AttemptFact]) -> Table:
         made.add_row(
             str(one.number),
             f"{one.host} {one.device} {one.dtype or ''}".rstrip(),
-            duration(seconds),
+            _time(seconds),
             f"{one.outcome}{resumed}{reason}",
         )
     return made
@@ -104,9 +104,14 @@ def _curve(curve: Sequence[EpochFact]) -> RenderableType:
             shown("loss", one.validation_loss),
             shown("error", one.validation_error),
             f"{one.lr:.3g}",
-            duration(one.seconds),
+            _time(one.seconds),
         )
     return Group(made, f"train loss {sparkline([one.train_loss for one in curve])}")
+
+
+def _time(seconds: float | None) -> str:
+    """Of a training or an epoch, which may be short."""
+    return f"{seconds:.2g} s" if seconds is not None and seconds < 9.5 else duration(seconds)
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from evolver.cli import INTERRUPTED
 from evolver.cli.display import Display
-from evolver.cli.options import DATA_DIR, db_option, examples, json_option, opened, worker_options
+from evolver.cli.options import DATA_DIR, ID, db_option, examples, json_option, opened, worker_options
 from evolver.cli.output import compact, console, echo_json, shown, table
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import InvalidInput
-from evolver.localrun import LocalOptions, LocalWorkers, check_data
+from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_options
 from evolver.retraining import Retraining, enqueue, full_recipe
 from evolver.store import details, experiments
 from evolver.store.db import Database, DatabaseUnavailable
@@ -35,7 +35,7 @@ OPEN = ("pending", "running")
 @click.argument("name")
 @click.option("--front", is_flag=True, help="The genomes of the front, which is the default.")
 @click.option(
-    "--genome", "genome_ids", type=int, multiple=True, metavar="ID", help="This genome; may be repeated."
+    "--genome", "genome_ids", type=ID, multiple=True, metavar="ID", help="This genome; may be repeated."
 )
 @click.option(
     "--epochs", type=int, metavar="N", help="[default: 90 for the recipe paper, else the recipe's own]"
@@ -73,6 +73,7 @@ def retrain(
             found = experiments.get(connection, name)
         full = full_recipe(found.settings.recipe, recipe_name, epochs)
         if workers:
+            check_options(local)
             check_data(found.settings.evaluator, found.dataset, local)
         with database.write() as connection:
             asked = enqueue(connection, found, genome_ids, full)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ from evolver.cli.settings import Given
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
 from evolver.evaluation import DatasetRef
-from evolver.localrun import LocalOptions, LocalWorkers, check_data
+from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_options
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
@@ -111,6 +112,7 @@ def _checked(name: str, given: Given, found: Experiment | None, local: LocalOpti
         settings.require_same(found, given)
         evaluator, dataset = found.settings.evaluator, found.dataset
     if local.number and not (found and found.state == "finished"):
+        check_options(local)
         check_data(evaluator, dataset, local)
     return new
 
@@ -128,7 +130,7 @@ def _ready(database: Database, name: str, new: New | None, display: Display) -> 
         if found.state in ("paused", "stopped"):
             experiments.transition(connection, found, "running")
     if found.state == "finished":
-        display.say(f"'{name}' is finished; more genomes: evolver extend {name} --budget N")
+        display.say(f"'{name}' is finished; more genomes: evolver extend {quote(name)} --budget N")
     else:
         was = f", was {found.state}" if found.state in ("paused", "stopped") else ""
         display.say(f"going on with '{name}'{was}: {found.ingested} of {found.settings.budget} evaluated")
@@ -199,6 +201,7 @@ def _report(database: Database, name: str, given: Given, *, as_json: bool, inter
         found = experiments.get(connection, name)
         status = facts.status(connection, found)
         members = facts.front_members(connection, found)
+        failed = facts.genomes(connection, found, states=("failed",)) if not members else []
     objectives = found.settings.objectives
     if as_json:
         echo_json({"status": asdict(status), "front": front_rows(members, objectives)})
@@ -209,22 +212,29 @@ def _report(database: Database, name: str, given: Given, *, as_json: bool, inter
         out.print()
         out.print(front_table(members, objectives, title=f"Front of '{name}'"))
     out.print()
-    for line in _next_commands(database, name, given, members, ended=status.state == "finished"):
+    for line in _next_commands(database, name, given, members, failed, ended=status.state == "finished"):
         out.print(line, markup=False, soft_wrap=True)
 
 
 def _next_commands(
-    database: Database, name: str, given: Given, members: Sequence[GenomeFact], *, ended: bool
+    database: Database,
+    name: str,
+    given: Given,
+    members: Sequence[GenomeFact],
+    failed: Sequence[GenomeFact],
+    *,
+    ended: bool,
 ) -> list[str]:
     source = click.get_current_context().get_parameter_source("db_url")
-    db = f" --db {database}" if source is click.core.ParameterSource.COMMANDLINE else ""
-    data = f" --data-dir {given.data_dir}" if given.data_dir != DATA_DIR else ""
+    db = f" --db {quote(str(database))}" if source is click.core.ParameterSource.COMMANDLINE else ""
+    data = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
+    typed = quote(name)
     if not ended:
-        return [f"go on:  evolver run {name}{data}{db}"]
+        return [f"go on:  evolver run {typed}{data}{db}"]
     if not members:
-        return [f"why did all fail?  evolver status {name}{db}"]
+        return [f"why did all fail?  evolver logs {one.genome_id}{db}" for one in failed[-1:]]
     return [
-        f"draw it:          evolver plot {name} --output front.png{db}",
+        f"draw it:          evolver plot {typed} --output front.png{db}",
         f"look at a genome: evolver show {members[0].genome_id}{db}",
-        f"train it in full: evolver retrain {name}{data}{db}",
+        f"train it in full: evolver retrain {typed}{data}{db}",
     ]

@@ -29,6 +29,8 @@ BEGIN_RETRY_S = 60.0
 """How long a SQLite transaction waits for others before the caller sees DatabaseUnavailable."""
 INSUFFICIENT_PRIVILEGE = "42501"
 """PostgreSQL's code for what a user has no right to do."""
+READ_ONLY = "25006"
+"""Its code for a write where none is possible: a standby not yet promoted, a primary demoted."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -216,7 +218,7 @@ class Database:
                     f"this user may not do that in {self}: {_reason(error)}; "
                     "'evolver db roles' prints who may do what"
                 ) from error
-            if error.connection_invalidated:
+            if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == READ_ONLY:
                 raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
             raise
 

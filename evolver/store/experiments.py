@@ -9,15 +9,21 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import IllegalTransition, InvalidInput, UnknownName
 from evolver.evaluation import DatasetRef
 from evolver.space import Json, Sample
-from evolver.store.schema import dataset, experiment, genome, recipe
+from evolver.store import leadership
+from evolver.store.schema import dataset, evaluation, experiment, genome, recipe
 from evolver.store.states import EXPERIMENT_TRANSITIONS, ExperimentState
 from evolver.store.types import now
+from evolver.store.wakeups import WORK, announce
+
+REMOVER = "evolver delete:"
+"""Who leads an experiment while it is deleted in parts, and for how long after each part."""
+REMOVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +214,21 @@ def every(connection: Connection, states: Sequence[ExperimentState] = ()) -> lis
     return [_experiment(row) for row in connection.execute(query)]
 
 
+def to_lead(connection: Connection) -> list[Experiment]:
+    """The experiments that need a scheduler, oldest first: all that have not ended, and those that have
+    while results which were under way at their end wait to be taken in.
+    """
+    waiting = select(evaluation.c.experiment_id).where(
+        evaluation.c.purpose == "search",
+        evaluation.c.state.in_(["done", "failed"]),
+        evaluation.c.ingest_no.is_(None),
+    )
+    query = _query().where(
+        or_(experiment.c.state.in_(["created", "running", "paused"]), experiment.c.id.in_(waiting))
+    )
+    return [_experiment(row) for row in connection.execute(query.order_by(experiment.c.id))]
+
+
 def _experiment(row: Row[Any]) -> Experiment:
     own: dict[str, Any] = {"name": row.name, "recipe": row.recipe, "objectives": tuple(row.objectives)}
     settings = Settings(
@@ -253,6 +274,8 @@ def transition(
             f"experiment '{found.settings.name}' is {found.state}; "
             f"only {' or '.join(allowed)} can become {to}"
         )
+    if to == "running":
+        announce(connection, WORK)  # what was pending can be claimed again
 
 
 def begin(connection: Connection, experiment_id: int) -> None:
@@ -298,8 +321,10 @@ def extend(connection: Connection, found: Experiment, budget: int) -> None:
 def remove_genomes(connection: Connection, found: Experiment, limit: int) -> int:
     """Delete the last genomes of an experiment with all that belongs to them; returns how many.
 
-    Before the first call the experiment is to be stopped, so that nothing is born meanwhile.
+    Before the first call the experiment is to be stopped, so that nothing is born meanwhile. From the
+    first call on no scheduler leads it, so that no step refers to what is gone.
     """
+    leadership.lead(connection, found.id, REMOVER, REMOVAL_S, by_force=True)
     last = select(genome.c.id).where(genome.c.experiment_id == found.id).order_by(genome.c.birth.desc())
     return connection.execute(delete(genome).where(genome.c.id.in_(last.limit(limit)))).rowcount
 

@@ -117,9 +117,10 @@ def forget(connection: Connection, worker_ids: Sequence[int]) -> int:
 
 def _workers(connection: Connection, condition: Any) -> list[WorkerFact]:
     held = (
-        select(func.count())
-        .where(evaluation.c.worker_id == worker.c.id, evaluation.c.state == "running")
-        .scalar_subquery()
+        select(evaluation.c.worker_id, func.count().label("number"))
+        .where(evaluation.c.state == "running")
+        .group_by(evaluation.c.worker_id)
+        .subquery()
     )
     query = select(
         worker.c.id,
@@ -129,12 +130,12 @@ def _workers(connection: Connection, condition: Any) -> list[WorkerFact]:
         worker.c.slots,
         worker.c.state,
         worker.c.note,
-        held,
+        func.coalesce(held.c.number, 0),
         worker.c.started_at,
         seconds_between(worker.c.heartbeat_at, now()),
         seconds_between(worker.c.heartbeat_at, worker.c.expires_at),
         _IS_LIVE,
         worker.c.versions,
-    )
+    ).outerjoin(held, held.c.worker_id == worker.c.id)
     rows = connection.execute(query.where(condition).order_by(worker.c.id)).all()
     return [WorkerFact(*row) for row in rows]

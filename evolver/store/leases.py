@@ -45,6 +45,8 @@ from evolver.store.wakeups import RESULT, WORK, announce
 
 LOG_TAIL_BYTES = 16 * 1024
 """Of what a training process printed, and of a failure's message, the end is kept."""
+KEYS_AT_ONCE = 1000
+"""Keys in one statement: both databases have a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,14 @@ class Heartbeat:
     """The database's answer to a heartbeat.
 
     ``held``: tokens whose leases were renewed. ``hand_back``: those of them whose experiment was
-    stopped. ``drain``: the worker shall claim no more.
+    stopped. ``drain``: the worker shall claim no more. ``is_known``: its row is there; it goes when the
+    worker was silent for so long that 'evolver gc' took it for dead.
     """
 
     held: frozenset[str]
     hand_back: frozenset[str]
     drain: bool
+    is_known: bool
 
 
 def heartbeat(connection: Connection, worker_id: int, leases: Sequence[Lease], lease_s: float) -> Heartbeat:
@@ -96,7 +100,9 @@ def heartbeat(connection: Connection, worker_id: int, leases: Sequence[Lease], l
             held.add(token)
             if is_stopped:
                 hand_back.add(token)
-    return Heartbeat(frozenset(held), frozenset(hand_back), drain=state == "draining")
+    return Heartbeat(
+        frozenset(held), frozenset(hand_back), drain=state == "draining", is_known=state is not None
+    )
 
 
 # --- while it runs -----------------------------------------------------------------------------------
@@ -193,8 +199,9 @@ def old_checkpoints(connection: Connection, evaluation_id: int) -> list[str]:
 
 def forget_checkpoints(connection: Connection, keys: Sequence[str]) -> None:
     """Remove the rows of checkpoints whose files were deleted."""
-    if keys:
-        connection.execute(delete(checkpoint).where(checkpoint.c.key.in_(list(keys))))
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = list(keys[start : start + KEYS_AT_ONCE])
+        connection.execute(delete(checkpoint).where(checkpoint.c.key.in_(some)))
 
 
 # --- how it ends -------------------------------------------------------------------------------------
@@ -243,14 +250,12 @@ def fail(connection: Connection, lease: Lease, kind: str, message: str, *, log_t
         _strike(connection, _is_held(lease), lease, kind, message)
     else:
         _leave(connection, lease, state="failed", failure_kind=kind, failure_message=_storable(message))
-    announce(connection, RESULT)
     _end_attempt(connection, lease, outcome="failed", failure_kind=kind, message=message, log_tail=log_tail)
 
 
 def release(connection: Connection, lease: Lease, *, log_tail: str = "") -> None:
     """running → pending: the worker hands the work back; this costs no try. Raises LeaseLost."""
     _leave(connection, lease, state="pending")
-    announce(connection, WORK)
     _end_attempt(connection, lease, outcome="released", log_tail=log_tail)
 
 
@@ -304,6 +309,7 @@ def _leave(connection: Connection, lease: Lease, *, state: str, **values: Any) -
     )
     if left.rowcount == 0:
         raise LeaseLost(lease.evaluation_id)
+    announce(connection, WORK if state == "pending" else RESULT)
 
 
 def _strike(
@@ -328,9 +334,11 @@ def _strike(
             failure_message=case((is_last, message), else_=None),
             ended_at=case((is_last, now()), else_=None),
         )
-    )
-    if struck.rowcount == 0:
+        .returning(evaluation.c.state)
+    ).scalar()
+    if struck is None:
         raise LeaseLost(lease.evaluation_id)
+    announce(connection, WORK if struck == "pending" else RESULT)
 
 
 def _end_attempt(

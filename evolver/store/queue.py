@@ -78,6 +78,7 @@ def inherit(connection: Connection, experiment_id: int) -> None:
     for evaluation_id, twin_id, state, kind in waiting:
         if kind in INFRASTRUCTURE_KINDS:
             values: Mapping[str, object] = {"waits_for": None}
+            announce(connection, WORK)
         else:
             message = f"as its twin, evaluation {twin_id}" if kind else None
             values = {"waits_for": None, "state": state, "failure_kind": kind, "failure_message": message,

@@ -25,6 +25,8 @@ BAD_SETTINGS = [
     (["--recipe", "fst"], "did you mean fast"),
     (["--evaluator", "trian"], "did you mean train"),
     (["--population", "3"], "greater than or equal to 4"),
+    (["--population", "20000", "--budget", "20000"], "less than or equal to 10000"),
+    (["--budget", "3000000000"], "less than or equal to 2147483647"),
     (["--budget", "5", "--population", "10"], "smaller than the population"),
     (["--epochs", "0"], "epochs"),
     (["--epochs", "many"], "See 'evolver"),
@@ -90,6 +92,37 @@ def test_an_unknown_experiment(sqlite_url: str, command: list[object]) -> None:
 @pytest.mark.parametrize("command", ["show", "lineage", "logs", "retry"])
 def test_an_unknown_genome(sqlite_url: str, command: str) -> None:
     assert "there is no genome 77" in refused(command, 77, url=sqlite_url)
+
+
+@pytest.mark.parametrize("command", ["show", "lineage", "logs", "retry"])
+def test_an_id_that_no_column_holds(sqlite_url: str, command: str) -> None:
+    assert "not in the range" in refused(command, 10**20, url=sqlite_url)
+
+
+def test_a_budget_that_no_column_holds(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    create(database)
+    database.dispose()
+    assert "not in the range" in refused("extend", "demo", "--budget", 10**20, url=sqlite_url)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code", "message"),
+    [("--device", "gpu", 2, "unknown device"), ("--device", "cuda:99", 2, "this machine has"),
+     ("--checkpoint-url", "nowhere://x", 4, "checkpoints cannot be kept")],
+)  # fmt: skip
+def test_what_no_worker_here_can_do(
+    directory: Path, option: str, value: str, code: int, message: str
+) -> None:
+    assert message in refused("run", "demo", "--space", "tiny", option, value, code=code)
+    assert list(directory.iterdir()) == []
+
+
+def test_names(directory: Path) -> None:
+    assert "cannot be an experiment's name" in refused("new", "--", "-x")
+    assert list(directory.iterdir()) == []
+    shown = cli("new", "a $name", "--space", "tiny").stdout
+    assert "evolver run 'a $name'" in shown
 
 
 def test_unknown_commands_and_missing_arguments(sqlite_url: str) -> None:

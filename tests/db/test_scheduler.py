@@ -9,7 +9,7 @@ from evolver.errors import LeadershipLost, LeaseLost
 from evolver.replay import replay
 from evolver.scheduler import Scheduler
 from evolver.step import Search
-from evolver.store import experiments, facts, leases, queue, schema, steps
+from evolver.store import experiments, facts, leadership, leases, queue, schema
 from evolver.store.claims import Claim
 from evolver.store.db import Database
 from tests import factories
@@ -150,7 +150,7 @@ def test_a_paused_search_ingests_and_breeds_nothing(database: Database) -> None:
 def test_one_scheduler_leads_and_a_frozen_one_writes_nothing(database: Database) -> None:
     factories.created(database)
     with database.write() as connection:
-        first = steps.lead(connection, factories.current(database).id, "first", lease_s=-1)
+        first = leadership.lead(connection, factories.current(database).id, "first", lease_s=-1)
         assert first is not None
     with database.read() as connection:
         frozen = Search(connection, factories.current(database), first)
@@ -162,10 +162,10 @@ def test_one_scheduler_leads_and_a_frozen_one_writes_nothing(database: Database)
         frozen.step(database)
     assert factories.current(database).born >= born
     with database.write() as connection:
-        assert steps.lead(connection, factories.current(database).id, "third", lease_s=10) is None
+        assert leadership.lead(connection, factories.current(database).id, "third", lease_s=10) is None
     second.close()
     with database.write() as connection:
-        assert steps.lead(connection, factories.current(database).id, "third", lease_s=10) is not None
+        assert leadership.lead(connection, factories.current(database).id, "third", lease_s=10) is not None
 
 
 def test_a_step_is_written_as_a_whole_or_not_at_all(

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from evolver.scheduler import Scheduler
+from evolver.store import experiments, leases
 from evolver.store.claims import Claim
 from evolver.store.db import Database
 from evolver.store.wakeups import DIRECT_VARIABLE, RESULT, WORK, Wakeups
@@ -60,6 +61,47 @@ def test_the_end_of_an_evaluation_wakes_the_scheduler(
     result = connected(listening, Wakeups(listening.engine, RESULT))
     factories.running(database)
     end(database, factories.must_claim(database, factories.registered_worker(database)))
+    assert is_woken(result)
+
+
+def handed_back(database: Database) -> None:
+    claim = factories.must_claim(database, factories.registered_worker(database))
+    factories.do(database, leases.release, claim.lease)
+
+
+def fault_of_the_host(database: Database) -> None:
+    claim = factories.must_claim(database, factories.registered_worker(database))
+    factories.do(database, leases.environment_fault, claim.lease, "no disk")
+
+
+def crash(database: Database) -> None:
+    factories.fail(database, factories.must_claim(database, factories.registered_worker(database)), "crash")
+
+
+def expired_lease(database: Database) -> None:
+    factories.must_claim(database, factories.registered_worker(database), lease_s=-1)
+    factories.do(database, leases.reap)
+
+
+def resumed(database: Database) -> None:
+    factories.do(database, experiments.transition, factories.current(database), "paused")
+    factories.do(database, experiments.transition, factories.current(database), "running")
+
+
+@pytest.mark.parametrize("act", [handed_back, fault_of_the_host, crash, expired_lease, resumed])
+def test_whatever_can_be_claimed_again_wakes_those_who_wait_for_work(
+    database: Database, listening: Database, act: Callable[[Database], None]
+) -> None:
+    factories.running(database)
+    work = connected(listening, Wakeups(listening.engine, WORK))
+    act(database)
+    assert is_woken(work)
+
+
+def test_a_lease_lost_for_the_last_time_wakes_the_scheduler(database: Database, listening: Database) -> None:
+    factories.running(database, max_attempts=1)
+    result = connected(listening, Wakeups(listening.engine, RESULT))
+    expired_lease(database)
     assert is_woken(result)
 
 

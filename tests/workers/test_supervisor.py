@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, delete, update
 
 from evolver.errors import UnknownName
 from evolver.store import claims, experiments, leases, schema
@@ -310,6 +311,45 @@ def test_training_outlives_an_outage_of_the_database(
     assert run_worker(options(database)) == 0
     assert rows(database, schema.evaluation)[0].state == "done"
     assert len(rows(database, schema.attempt)) == 1
+
+
+def test_a_result_outlives_an_outage_that_is_longer_than_its_lease(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}])
+    complete, heartbeat, back_at = leases.complete, leases.heartbeat, [math.inf]
+
+    def completing(*arguments: object, **named: object) -> None:
+        if back_at == [math.inf]:
+            back_at[0] = time.monotonic() + 1.5
+        if time.monotonic() < back_at[0]:
+            raise DatabaseUnavailable("the server is away")
+        complete(*arguments, **named)  # type: ignore[arg-type]
+
+    def beating(*arguments: object) -> leases.Heartbeat:
+        if back_at[0] != math.inf and time.monotonic() < back_at[0]:
+            raise DatabaseUnavailable("the server is away")
+        return heartbeat(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(leases, "complete", completing)
+    monkeypatch.setattr(leases, "heartbeat", beating)
+    assert run_worker(options(database, lease_s=1.0)) == 0
+    assert rows(database, schema.evaluation)[0].state == "done"
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["done"]
+
+
+def test_a_worker_that_was_taken_for_dead_registers_again(database: Database) -> None:
+    def forget_it() -> None:
+        wait_for(lambda: rows(database, schema.worker))
+        with database.write() as conn:
+            conn.execute(delete(schema.worker))
+        wait_for(lambda: rows(database, schema.worker))
+        start_search(database, [{"do": "finish"}])
+
+    with in_background(forget_it):
+        assert run_worker(options(database, lease_s=1.0, idle_timeout_s=None, max_evaluations=1)) == 0
+    assert rows(database, schema.evaluation)[0].state == "done"
+    assert [one.state for one in rows(database, schema.worker)] == ["stopped"]
 
 
 def test_an_end_that_was_committed_is_not_written_twice(

@@ -1,0 +1,144 @@
+"""What commands do in the middle of a scheduler's step, and results that come after the end of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from evolver import failpoints
+from evolver.cli.experiments import _delete
+from evolver.cli.genomes import _reopen
+from evolver.replay import replay
+from evolver.scheduler import Scheduler
+from evolver.store import experiments, queue
+from evolver.store.claims import Claim
+from evolver.store.db import Database
+from tests import factories
+
+
+def once_before_a_write(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Do this once, after a step was computed and before it is written."""
+    acted: list[bool] = []
+
+    def reach(name: str) -> None:
+        if name == "scheduler.before_step" and not acted:
+            acted.append(True)
+            act()
+
+    monkeypatch.setattr(failpoints, "reach", reach)
+
+
+def test_a_deletion_that_begins_while_a_step_is_computed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = factories.running(database)
+    scheduler = Scheduler(database)
+    scheduler.step()
+    factories.complete(database, factories.must_claim(database, factories.registered_worker(database)))
+
+    def begin_to_delete() -> None:
+        with database.write() as connection:
+            experiments.transition(connection, found, "stopped")
+            experiments.remove_genomes(connection, found, 1_000)
+
+    once_before_a_write(monkeypatch, begin_to_delete)
+    scheduler.step()
+    scheduler.step()
+    _delete(database, factories.current(database))
+    scheduler.step()
+    with database.read() as connection:
+        assert experiments.find(connection, "search") is None
+
+
+def test_an_experiment_half_deleted_is_left_alone_by_schedulers(database: Database) -> None:
+    found = factories.running(database)
+    claim = factories.must_claim(database, factories.registered_worker(database))
+    with database.write() as connection:
+        experiments.transition(connection, found, "stopped")
+        experiments.remove_genomes(connection, found, 1)
+    factories.complete(database, claim)
+    Scheduler(database).step()
+
+    after = factories.current(database)
+    assert (after.state, after.ingested) == ("stopped", 0)
+
+
+def test_a_retry_while_the_last_step_is_computed_keeps_the_search_running(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_the_first(database: Database, claim: Claim) -> None:
+        if claim.task.genome_id == 1:
+            factories.fail(database, claim, "oom", "too large")
+        else:
+            factories.complete(database, claim)
+
+    def retry_it() -> None:
+        with database.write() as connection:
+            failed = queue.failed_search(connection, kind="oom")
+            for one in failed:
+                queue.retry(connection, one)
+            _reopen(connection, failed)
+
+    found = factories.finished(database, end=fail_the_first)
+    with database.write() as connection:  # as before its last step
+        connection.execute(text("UPDATE experiment SET state = 'running', state_reason = NULL"))
+    once_before_a_write(monkeypatch, retry_it)
+    scheduler = Scheduler(database)
+    scheduler.step()
+
+    assert factories.current(database).state == "running"
+    factories.complete(database, factories.must_claim(database, factories.registered_worker(database)))
+    scheduler.step()
+    after = factories.current(database)
+    assert (after.state, after.ingested) == ("finished", found.ingested + 1)
+    scheduler.close()
+
+
+@pytest.mark.parametrize("end", ["stopped", "finished"])
+def test_results_that_were_under_way_at_the_end_are_taken_in(database: Database, end: str) -> None:
+    factories.running(database)
+    claim = factories.must_claim(database, factories.registered_worker(database))
+    with database.write() as connection:
+        found = experiments.get(connection, "search")
+        if end == "finished":
+            assert experiments.finish(connection, found, "patience")
+        else:
+            experiments.transition(connection, found, "stopped")
+    factories.complete(database, claim)
+    scheduler = Scheduler(database)
+    scheduler.step()
+
+    after = factories.current(database)
+    assert (after.state, after.ingested, after.born) == (end, 1, found.born)
+    assert replay(database, "search").is_clean
+    scheduler._look_at = 0.0
+    scheduler.step()
+    assert scheduler._led == {}
+
+
+def test_a_parent_that_was_tampered_with_pauses_its_search_alone(database: Database) -> None:
+    for name in ("broken", "sound"):
+        factories.created(database, name, budget=30)
+    worker_id = factories.registered_worker(database)
+    scheduler = Scheduler(database)
+    for _ in range(8):
+        scheduler.step()
+        for name in ("broken", "sound"):
+            factories.complete(database, factories.must_claim(database, worker_id, names=[name]))
+    scheduler.close()
+    broken = factories.current(database, "broken")
+    with database.write() as connection:
+        if database.is_sqlite:
+            connection.execute(text("DROP TRIGGER genome_is_immutable"))
+        else:
+            connection.execute(text("ALTER TABLE genome DISABLE TRIGGER genome_is_immutable"))
+        connection.execute(text("UPDATE genome SET code = '{}' WHERE experiment_id = :id"), {"id": broken.id})
+    ingested = factories.current(database, "sound").ingested
+    Scheduler(database).step()
+
+    paused = factories.current(database, "broken")
+    assert paused.state == "paused"
+    assert "has a code that is not valid" in (paused.state_reason or "")
+    assert factories.current(database, "sound").ingested > ingested
