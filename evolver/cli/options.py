@@ -16,6 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 ID = click.IntRange(max=2**63 - 1)
 BUDGET = click.IntRange(max=2**31 - 1)
 """No larger numbers fit into the columns of the database."""
+ANSWER_S = 15.0
+"""A PostgreSQL server that is silent for so long counts as away, for commands that go on."""
 DATA_DIR = Path("data")
 """Where data sets are looked for unless ``--data-dir`` says otherwise."""
 

@@ -11,7 +11,16 @@ from rich.text import Text
 
 from evolver.cli import INTERRUPTED
 from evolver.cli.display import Display
-from evolver.cli.options import DATA_DIR, ID, db_option, examples, json_option, opened, worker_options
+from evolver.cli.options import (
+    ANSWER_S,
+    DATA_DIR,
+    ID,
+    db_option,
+    examples,
+    json_option,
+    opened,
+    worker_options,
+)
 from evolver.cli.output import compact, console, echo_json, shown, table
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import InvalidInput
@@ -68,7 +77,7 @@ def retrain(
     if front and genome_ids:
         raise InvalidInput("give --front or --genome, not both")
     local = LocalOptions(workers, device, slots, data_dir or DATA_DIR, download, checkpoint_url)
-    with opened(db_url) as database:
+    with opened(db_url, answer_within_s=ANSWER_S) as database:
         with database.read() as connection:
             found = experiments.get(connection, name)
         full = full_recipe(found.settings.recipe, recipe_name, epochs)

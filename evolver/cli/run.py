@@ -16,6 +16,7 @@ from evolver import config
 from evolver.cli import INTERRUPTED, settings
 from evolver.cli.display import Display
 from evolver.cli.options import (
+    ANSWER_S,
     DATA_DIR,
     db_option,
     examples,
@@ -39,8 +40,6 @@ from evolver.store.facts import GenomeFact
 from evolver.store.wakeups import Wakeups
 
 LOOK_EVERY_S = 0.5
-ANSWER_S = 15.0
-"""A PostgreSQL server that is silent for so long counts as away."""
 LEASE_S = 5.0
 """Shorter than a scheduler's elsewhere: after a crash, the same command soon goes on."""
 New = tuple[Settings, NewDataset]
@@ -80,7 +79,7 @@ def run(
     given = settings.read(options, config_file, data_dir)
     local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url)
     new = _checked(name, given, _find(db_url, name), local)
-    with opened(db_url, create=True) as database:
+    with opened(db_url, create=True, answer_within_s=ANSWER_S) as database:
         with Display(console(stderr=as_json)) as display:
             found = _ready(database, name, new, display)
             interrupted = found.state != "finished" and _search(database, name, local, display)
@@ -93,7 +92,7 @@ def _find(db_url: str | None, name: str) -> Experiment | None:
     if not exists(db_url):
         return None
     # A SQLite file without a schema is what a first start leaves that was killed: it is completed.
-    with opened(db_url, create=True) as database, database.read() as connection:
+    with opened(db_url, create=True, answer_within_s=ANSWER_S) as database, database.read() as connection:
         return experiments.find(connection, name)
 
 

@@ -40,6 +40,10 @@ from evolver.store.schema import (
 )
 from evolver.store.types import now, now_plus
 
+FAULT_PAUSE_S = 300.0
+"""How long an evaluation is left to others after a fault of this worker's host: the fault may pass, and
+there may be no other worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
@@ -159,8 +163,8 @@ def claim(
     """Lease the best pending evaluation of these offers, or None when there is none.
 
     Experiments take turns: the first one after the experiment ``after``, of which this worker claimed
-    last. Within one, higher priority first, then older. An evaluation whose last try on this worker
-    ended in a fault of the host is left to others.
+    last. Within one, higher priority first, then older. An evaluation that met a fault of this
+    worker's host is left to others for ``FAULT_PAUSE_S``.
     """
     token = secrets.token_hex(16)
     if connection.dialect.name == "postgresql":
@@ -176,6 +180,7 @@ def claim(
             device_name=device_name,
             lease_s=lease_s,
             after=after or 0,
+            fault_pause_s=FAULT_PAUSE_S,
         )
         return None if row is None else _claim_of(row, token, row.resume_key and _resume(row))
     chosen = _next_claimable(connection, worker_id, offers, after)
@@ -230,6 +235,7 @@ def _next_claimable(
         attempt.c.evaluation_id == evaluation.c.id,
         attempt.c.worker_id == worker_id,
         attempt.c.outcome == "environment",
+        attempt.c.ended_at > now_plus(literal(-FAULT_PAUSE_S)),
     )
     has_had_its_turn = case((evaluation.c.experiment_id <= (after or 0), 1), else_=0)
     query = (

@@ -6,6 +6,7 @@ sent. Its mode is the execution option ``evolver_mode``.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from typing import Any
@@ -37,6 +38,7 @@ def sqlite(url: URL, busy_timeout_s: float) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
+        json_deserializer=_from_json,
         pool_size=1,
         max_overflow=4,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -55,6 +57,18 @@ def sqlite(url: URL, busy_timeout_s: float) -> Engine:
         connection.exec_driver_sql("BEGIN" if mode == READ else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _from_json(value: str) -> Any:
+    """A JSON column; text that is none is returned as it is, for who reads it to refuse.
+
+    PostgreSQL stores nothing but JSON there. On SQLite somebody may have written anything into a code, and
+    that must end as one invalid genome, not as an exception in every claim.
+    """
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def postgresql(url: URL, answer_within_s: float | None = None) -> Engine:

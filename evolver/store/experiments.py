@@ -70,7 +70,8 @@ class Experiment:
     """An experiment as it stands: its settings, state, and the counters that the scheduler keeps.
 
     ``born`` genomes, ``ingested`` results of which ``failed`` are failures; ``front_changed_at`` is the
-    ingest number at which the front last changed, ``active_s`` how long schedulers have led it.
+    ingest number at which the front last changed, ``active_s`` how long schedulers have led it; both are
+    counted anew when a finished search goes on.
     """
 
     id: int
@@ -254,9 +255,14 @@ def _experiment(row: Row[Any]) -> Experiment:
 def transition(
     connection: Connection, found: Experiment, to: ExperimentState, reason: str | None = None
 ) -> None:
-    """Bring an experiment into another state. Raises IllegalTransition where there is no such arrow."""
+    """Bring an experiment into another state. Raises IllegalTransition where there is no such arrow.
+
+    A finished search that goes on has its patience and its hours again: the limit that ended it would
+    end it at once.
+    """
     allowed = [state for state, targets in EXPERIMENT_TRANSITIONS.items() if to in targets]
     ends = to in ("stopped", "finished")
+    was_finished = experiment.c.state == "finished"
     changed = connection.execute(
         update(experiment)
         .where(experiment.c.id == found.id, experiment.c.state.in_(allowed))
@@ -267,6 +273,8 @@ def transition(
                 (experiment.c.started_at.is_(None), now()), else_=experiment.c.started_at
             ) if to == "running" else experiment.c.started_at,
             ended_at=now() if ends else None,
+            front_changed_at=case((was_finished, experiment.c.ingested), else_=experiment.c.front_changed_at),
+            active_s=case((was_finished, 0.0), else_=experiment.c.active_s),
         )
     )  # fmt: skip
     if changed.rowcount == 0:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from evolver.store.schema import attempt, evaluation, experiment, objective_value
 from evolver.store.states import INFRASTRUCTURE_KINDS, Purpose
@@ -142,14 +143,18 @@ def failed_search(
 def retry(connection: Connection, failed: Failed) -> None:
     """Enqueue another search evaluation of a failed one's genome, with the next training seed.
 
-    The failed one stays as history, with its ingest number; the budget is not touched.
+    The failed one stays as history, with its ingest number; the budget is not touched. What somebody
+    else retried meanwhile stays as it is.
     """
-    announce(connection, WORK)
     columns = ["experiment_id", "genome_id", "purpose", "rung", "dataset_id", "recipe_id", "seed_no"]
     again = select(*(evaluation.c[name] for name in columns[:-1]), evaluation.c.seed_no + 1).where(
         evaluation.c.id == failed.evaluation_id
     )
-    connection.execute(insert(evaluation).from_select(columns, again))
+    new = sqlite.insert(evaluation) if connection.dialect.name == "sqlite" else postgresql.insert(evaluation)
+    enqueued = new.from_select(columns, again).on_conflict_do_nothing().returning(evaluation.c.id)
+    if connection.execute(enqueued).first() is None:
+        return
+    announce(connection, WORK)
     connection.execute(
         update(experiment)
         .where(experiment.c.id == failed.experiment_id)

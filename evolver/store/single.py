@@ -31,7 +31,8 @@ WITH chosen AS (
           SELECT * FROM unnest(%(experiments)s::bigint[], %(datasets)s::bigint[]))
       AND NOT EXISTS (
           SELECT 1 FROM attempt a
-          WHERE a.evaluation_id = v.id AND a.worker_id = %(worker_id)s AND a.outcome = 'environment')
+          WHERE a.evaluation_id = v.id AND a.worker_id = %(worker_id)s AND a.outcome = 'environment'
+            AND a.ended_at > clock_timestamp() - make_interval(secs => %(fault_pause_s)s))
     ORDER BY v.experiment_id <= %(after)s, v.experiment_id, v.priority DESC, v.id
     LIMIT 1 FOR UPDATE OF v SKIP LOCKED
 ), claimed AS (
@@ -102,7 +103,7 @@ def claim(
 ) -> Any | None:
     """Lease the best pending evaluation: the row of its task, or None.
 
-    ``values``: worker_id, slot, device, device_name, lease_s, after.
+    ``values``: worker_id, slot, device, device_name, lease_s, after, fault_pause_s.
     """
     parameters = {
         **values,

@@ -12,7 +12,7 @@ from evolver.cli.experiments import _delete
 from evolver.cli.genomes import _reopen
 from evolver.replay import replay
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, queue
+from evolver.store import details, experiments, leases, queue
 from evolver.store.claims import Claim
 from evolver.store.db import Database
 from tests import factories
@@ -142,3 +142,67 @@ def test_a_parent_that_was_tampered_with_pauses_its_search_alone(database: Datab
     assert paused.state == "paused"
     assert "has a code that is not valid" in (paused.state_reason or "")
     assert factories.current(database, "sound").ingested > ingested
+
+
+@pytest.mark.parametrize("limit", [{"patience": 3}, {"max_hours": 1.0}])
+def test_a_search_that_ended_by_a_limit_goes_on_when_it_is_extended(
+    database: Database, limit: dict[str, float]
+) -> None:
+    def the_same(database: Database, claim: Claim) -> None:
+        factories.complete(database, claim, {"error": 0.5, "loss": 1.0})
+        with database.write() as connection:
+            connection.execute(text("UPDATE experiment SET active_s = active_s + 1800"))
+
+    found = factories.finished(database, budget=100, end=the_same, **limit)
+    assert found.state_reason in ("patience", "max-hours")
+    with database.write() as connection:
+        experiments.extend(connection, found, 120)
+    Scheduler(database).step()
+    after = factories.current(database)
+    assert after.state == "running"
+    assert after.born >= found.born
+
+
+def test_a_lone_worker_gets_an_evaluation_again_some_time_after_a_fault_of_its_host(
+    database: Database,
+) -> None:
+    factories.running(database, budget=4)
+    worker_id = factories.registered_worker(database)
+    faulted = factories.must_claim(database, worker_id)
+    with database.write() as connection:
+        leases.environment_fault(connection, faulted.lease, "no space left")
+    at_once = [factories.claimed(database, worker_id) for _ in range(4)]
+    assert faulted.lease.evaluation_id not in {one.lease.evaluation_id for one in at_once if one}
+    with database.write() as connection:
+        then = "'2020-01-01 00:00:00.000'"
+        connection.execute(text(f"UPDATE attempt SET ended_at = {then} WHERE outcome = 'environment'"))
+    again = factories.must_claim(database, worker_id)
+    assert again.lease.evaluation_id == faulted.lease.evaluation_id
+
+
+def test_a_failure_that_was_retried_by_another_meanwhile_is_retried_once(database: Database) -> None:
+    found = factories.running(database)
+    factories.fail(database, factories.must_claim(database, factories.registered_worker(database)), "oom")
+    with database.read() as connection:
+        failed = queue.failed_search(connection, experiment_id=found.id)
+    for _ in range(2):
+        with database.write() as connection:
+            queue.retry(connection, failed[0])
+    with database.read() as connection:
+        number = "SELECT count(*) FROM evaluation WHERE genome_id = :id"
+        assert connection.execute(text(number), {"id": failed[0].genome_id}).scalar() == 2
+    assert factories.current(database).failed == found.failed - 1
+
+
+def test_a_code_that_is_no_json_can_be_claimed_and_shown(sqlite_url: str) -> None:
+    """The evaluation fails as invalid in the training process; here nothing may stumble over it."""
+    database = Database.open(sqlite_url)
+    factories.running(database)
+    with database.write() as connection:
+        connection.execute(text("DROP TRIGGER genome_is_immutable"))
+        connection.execute(text("UPDATE genome SET code = 'not json'"))
+    claim = factories.must_claim(database, factories.registered_worker(database))
+    assert claim.task.code == "not json"
+    with database.read() as connection:
+        assert details.genome_detail(connection, claim.task.genome_id).code == "not json"
+    database.dispose()
