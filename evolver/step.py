@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,54 +64,62 @@ class _Plan:
         return max((change.at for change in self.changes if change.kind == "front"), default=None)
 
 
-class _Phenotypes:
-    """Which phenotypes were born in earlier steps.
-
-    Nearly all children are new: so a step is derived as if all were, and then one look-up tells the
-    first birth for which that was wrong.
-    """
-
-    def __init__(self, connection: Connection, experiment_id: int) -> None:
-        self._connection = connection
-        self._experiment_id = experiment_id
-        self._asked_by: dict[str, int] = {}
-        self._births: dict[str, int | None] = {}
-
-    def assume_new(self, phenotype: str, birth: int) -> None:
-        """As if it were new; ``look_up`` will ask for it."""
-        self._asked_by.setdefault(phenotype, birth)
-
-    def look_up(self) -> int | None:
-        """Ask for all of them at once: the first of these births that met one which was born before."""
-        found = steps.first_births(self._connection, self._experiment_id, list(self._asked_by))
-        self._births = {phenotype: found.get(phenotype) for phenotype in self._asked_by}
-        return min((self._asked_by[phenotype] for phenotype in found), default=None)
-
-    def seen(self, phenotype: str, _birth: int) -> int | None:
-        """The number of its first birth in an earlier step, or None."""
-        if phenotype not in self._births:
-            found = steps.first_births(self._connection, self._experiment_id, [phenotype])
-            self._births[phenotype] = found.get(phenotype)
-        return self._births[phenotype]
-
-
 class _Recent:
-    """The genomes used or born last, so that parents need not be read from the database each time."""
+    """What was used or met last, so that it need not be read from the database each time."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._genomes: OrderedDict[int, Any] = OrderedDict()
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, genome_id: int) -> Any | None:
-        if genome_id in self._genomes:
-            self._genomes.move_to_end(genome_id)
-        return self._genomes.get(genome_id)
+    def get(self, key: Hashable) -> Any | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
 
-    def put(self, genome_id: int, genome: Any) -> Any:
-        self._genomes[genome_id] = genome
-        if len(self._genomes) > self._limit:
-            self._genomes.popitem(last=False)
-        return genome
+    def put(self, key: Hashable, value: Any) -> Any:
+        self._values[key] = value
+        if len(self._values) > self._limit:
+            self._values.popitem(last=False)
+        return value
+
+
+class _Phenotypes:
+    """Which phenotypes were born before, in earlier steps or in this one.
+
+    ``recent`` outlives the step: what was once born stays so. What this step adds is not in it, since the
+    step may yet be rolled back.
+    """
+
+    def __init__(self, connection: Connection, experiment_id: int, recent: _Recent) -> None:
+        self._connection = connection
+        self._experiment_id = experiment_id
+        self._recent = recent
+        self._births: dict[str, int | None] = {}
+
+    def remembered(self, phenotype: str) -> int | None:
+        """As ``seen``, without asking the database: None may be wrong."""
+        return self._recent.get(phenotype)
+
+    def seen(self, phenotype: str) -> int | None:
+        """The number of the first birth with this phenotype, or None."""
+        if phenotype not in self._births:
+            self.look_up([phenotype])
+        return self._births[phenotype]
+
+    def look_up(self, phenotypes: Sequence[str]) -> None:
+        """Ask for all of them at once, for ``seen``."""
+        unknown = []
+        for phenotype in phenotypes:
+            self._births[phenotype] = self.remembered(phenotype)
+            if self._births[phenotype] is None:
+                unknown.append(phenotype)
+        for phenotype, birth in steps.first_births(self._connection, self._experiment_id, unknown).items():
+            self._births[phenotype] = self._recent.put(phenotype, birth)
+
+    def born(self, phenotype: str, birth: int) -> None:
+        """One more birth, in this step."""
+        if self.seen(phenotype) is None:
+            self._births[phenotype] = birth
 
 
 class Search:
@@ -138,6 +146,7 @@ class Search:
         self.limits = limits(experiment)
         self.state = self._load(connection)
         self._genomes = _Recent(8 * settings.population)
+        self._phenotypes = _Recent(8 * settings.population)
 
     def _load(self, connection: Connection) -> SearchState:
         found = self.experiment
@@ -221,50 +230,37 @@ class Search:
         budget = self.experiment.settings.budget - self.experiment.born
         number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
         numbers = range(self.experiment.born + 1, self.experiment.born + number + 1)
-        phenotypes = _Phenotypes(connection, self.experiment.id)
-        births = self._derive(connection, state, numbers, phenotypes.assume_new)
-        first = phenotypes.look_up()
-        if first is None:
-            return births
-        valid = births[: first - numbers.start]
-        again = range(first, numbers.stop)
-        return valid + self._derive(connection, state, again, phenotypes.seen, before=valid)
+        # Nearly all children are new: they are derived as if all were that are not remembered, and then one
+        # look-up tells for which ones that was wrong.
+        phenotypes = _Phenotypes(connection, self.experiment.id, self._phenotypes)
+        births = [self._child(connection, state, birth, phenotypes.remembered) for birth in numbers]
+        phenotypes.look_up([child.phenotype for child in births])
+        for i, child in enumerate(births):
+            if child.duplicate_of is None and phenotypes.seen(child.phenotype):
+                births[i] = self._child(connection, state, child.birth, phenotypes.seen)
+            phenotypes.born(births[i].phenotype, child.birth)
+        return births
 
-    def _derive(
-        self,
-        connection: Connection,
-        state: SearchState,
-        numbers: range,
-        seen: Callable[[str, int], int | None],
-        before: Sequence[Birth[Any]] = (),
-    ) -> list[Birth[Any]]:
-        """The births of these numbers; ``before`` are those of this step that precede them."""
-
+    def _child(
+        self, connection: Connection, state: SearchState, birth: int, seen: Callable[[str], int | None]
+    ) -> Birth[Any]:
         def genome_of(genome_id: int) -> Any:
             return self._genomes.get(genome_id) or self._genomes.put(
                 genome_id, self._decoded(genome_id, steps.code_of(connection, genome_id))
             )
 
-        births: list[Birth[Any]] = []
-        new: dict[str, int] = {}
-        for child in before:
-            new.setdefault(child.phenotype, child.birth)
-        for birth in numbers:
-            child = breed(
-                self.space,
-                self.experiment.dataset.sample,
-                self.selector,
-                state.population,
-                state.selector_state,
-                birth=birth,
-                seed=self.experiment.settings.seed,
-                genome_of=genome_of,
-                seen=lambda phenotype, birth=birth: seen(phenotype, birth) or new.get(phenotype),  # type: ignore[misc]
-                limits=self.limits,
-            )
-            births.append(child)
-            new.setdefault(child.phenotype, birth)
-        return births
+        return breed(
+            self.space,
+            self.experiment.dataset.sample,
+            self.selector,
+            state.population,
+            state.selector_state,
+            birth=birth,
+            seed=self.experiment.settings.seed,
+            genome_of=genome_of,
+            seen=seen,
+            limits=self.limits,
+        )
 
     def _decoded(self, genome_id: int, code: Json) -> Any:
         try:
