@@ -61,7 +61,7 @@ class Chaos:
             (4, self.kill_scheduler),
             (4, self.freeze_worker),
             (3, self.freeze_scheduler),
-            (2, self.restart_server),
+            (5, self.restart_server),
             (4, self.cut_connections),
             (3, self.stall_network),
         ]
@@ -94,18 +94,29 @@ class Chaos:
         return "SIGKILL to a training process"
 
     def kill_scheduler(self) -> str:
-        victim = self.rng.choice(self.schedulers)
+        victim, which = self._leading_scheduler()
+        victim.send(signal.SIGCONT)
         victim.send(signal.SIGKILL)
         victim.popen.wait(10)
-        return "SIGKILL to a scheduler"
+        return f"SIGKILL to {which}"
 
     def freeze_worker(self) -> str:
         self._freeze(self.rng.choice(self.workers))
         return f"SIGSTOP to a worker for {FROZEN_S:g} s (its lease: {LEASE_S} s)"
 
     def freeze_scheduler(self) -> str:
-        self._freeze(self.rng.choice(self.schedulers))
-        return f"SIGSTOP to a scheduler for {FROZEN_S:g} s (its lease: 2 s)"
+        victim, which = self._leading_scheduler()
+        self._freeze(victim)
+        return f"SIGSTOP to {which} for {FROZEN_S:g} s (its lease: 2 s)"
+
+    def _leading_scheduler(self) -> tuple[Process, str]:
+        """The one that leads, or any if none can be told."""
+        with suppress(DatabaseUnavailable), self.database.read() as connection:
+            holder = connection.execute(text("SELECT holder FROM leader")).scalar() or "::"
+            for one in self.schedulers:
+                if holder.split(":")[1] == str(one.popen.pid):
+                    return one, "the leading scheduler"
+        return self.rng.choice(self.schedulers), "a scheduler"
 
     def _freeze(self, victim: Process) -> None:
         victim.send_tree(signal.SIGSTOP)
@@ -175,7 +186,7 @@ def run(budget: int, least_s: float, seed: int, directory: Path) -> dict[str, ob
             with farm(through, directory, seconds="0.03:0.3") as processes:
                 chaos = Chaos(server, proxy, processes, database, seed)
                 while needs_more(database, began + least_s - time.monotonic()):
-                    pause = time.monotonic() + chaos.rng.uniform(0.5, max(1.0, least_s / 60))
+                    pause = time.monotonic() + chaos.rng.uniform(0.5, max(1.0, least_s / 100))
                     while time.monotonic() < pause:
                         time.sleep(0.1)
                         chaos.look_after()
