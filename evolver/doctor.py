@@ -56,7 +56,7 @@ class Finding:
 def examine(database: Database) -> list[Finding]:
     """Check an open database. Raises DatabaseError when it becomes unreachable meanwhile."""
     checks: list[Callable[[Connection], Iterator[Finding]]] = [
-        _clock, _leases, _schedulers, _workers, _versions, _outcomes, _orphans,
+        _clock, _leases, _schedulers, _workers, _versions, _outcomes, _deletions, _orphans,
     ]  # fmt: skip
     findings = [Finding("database", "ok", f"{database} is at revision {REVISION}")]
     with database.read() as connection:
@@ -257,6 +257,17 @@ def _kinds(hosts: Sequence[Outcomes]) -> str:
         for kind, number in one.faults.items():
             counts[kind] = counts.get(kind, 0) + number
     return ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items(), key=lambda c: -c[1]))
+
+
+def _deletions(connection: Connection) -> Iterator[Finding]:
+    found = operations.half_deleted(connection)
+    for name in found:
+        yield Finding(
+            "deletions", "warning", f"'{name}' is being deleted, or that was interrupted",
+            f"end it: evolver delete {quote(name)}",
+        )  # fmt: skip
+    if not found:
+        yield Finding("deletions", "ok", "none is left half done")
 
 
 def _orphans(connection: Connection) -> Iterator[Finding]:

@@ -23,8 +23,6 @@ from evolver.store.db import Database
 
 LEFTOVER_AGE_S = 24 * 3600.0
 """A file is written before its row is: one without a row is a leftover only when it is older than this."""
-WORKERS_AT_ONCE = 20
-"""Rows of workers deleted in one transaction: each makes the server look for what refers to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +97,14 @@ def sweep(database: Database, store: CheckpointFiles, *, workers_older_than_s: f
             store.delete(name)
         with database.write() as connection:
             leases.forget_checkpoints(connection, useless)
+            workers = fleet.forget(connection, workers_older_than_s)
         store.delete_empty(empty)
-        _forget_workers(database, workers)
     return Freed(
         checkpoints=len(useless),
         leftovers=len(leftovers),
         bytes=sum(file.bytes for file in files if file.name in removed),
         directories=len(empty),
-        workers=len(workers),
+        workers=workers,
         kept_weights=len(kept),
         kept_weights_bytes=sum(file.bytes for file in kept),
     )
@@ -116,9 +114,3 @@ def _empty(directories: Sequence[str], remaining: Sequence[str], in_use: Collect
     """The directories that hold no file. Those of open evaluations stay: a worker may have just made one."""
     needed = {parent for name in remaining for parent in (name.split("/")[0], name.rpartition("/")[0])}
     return [one for one in directories if one not in needed and int(one.split("/")[0]) not in in_use]
-
-
-def _forget_workers(database: Database, workers: Sequence[int]) -> None:
-    for start in range(0, len(workers), WORKERS_AT_ONCE):
-        with database.write() as connection:
-            fleet.forget(connection, workers[start : start + WORKERS_AT_ONCE])

@@ -2,7 +2,8 @@
 
 check_options  tells before anything is started whether workers can be as they are asked for.
 check_data     tells before anything is started whether the data can be read here.
-LocalWorkers   starts workers, starts others for those that die, and stops them.
+LocalWorkers   starts workers, starts others for those that die but not for those that were asked to
+               leave, and stops them.
 
 Nothing of ``workers`` is imported until it is used, and torch never.
 """
@@ -41,6 +42,8 @@ LEAVE_S = 3.0
 """How long they may take when they shall leave at once."""
 FINAL_CODES = (InvalidInput.exit_code, EnvironmentFault.exit_code)
 """Exit codes of a worker that another start would not change."""
+LEFT_CODE = 0
+"""Exit code of a worker that was asked to leave: local workers have no limit at which they would end."""
 LOG_TAIL_BYTES = 4096
 
 
@@ -54,22 +57,24 @@ class LocalOptions:
     data_dir: Path
     download: bool
     checkpoint_url: str | None
+    track: tuple[str, ...] = ()
 
 
 # --- checks -----------------------------------------------------------------------------------------
 
 
 def check_options(options: LocalOptions) -> None:
-    """Look whether this machine has the device, and knows URLs like that of the checkpoints.
+    """Look whether this machine has the device, and can write where the checkpoints shall be.
 
     Raises InvalidInput or EnvironmentFault.
     """
-    from workers import devices
-    from workers.checkpoint_files import CheckpointDirectory
+    from workers import devices, tracking
+    from workers.checkpoint_files import require_writable
 
     devices.parse_devices(options.device)
+    tracking.require_packages(options.track)
     if options.checkpoint_url:
-        CheckpointDirectory(options.checkpoint_url)
+        require_writable(options.checkpoint_url)
 
 
 def check_data(evaluator: str, dataset: DatasetRef, options: LocalOptions) -> None:
@@ -129,6 +134,7 @@ class _Place:
     pause_s: float = RESTART_S[0]
     fault: str | None = None
     fault_code: int = 0
+    has_left: bool = False
 
     def last_words(self) -> str:
         """The line of its log that tells most: the last error, else the last line."""
@@ -162,15 +168,22 @@ class LocalWorkers:
     def alive(self) -> int:
         return sum(place.process is not None and place.process.poll() is None for place in self._places)
 
+    @property
+    def all_left(self) -> bool:
+        """Whether nobody will work here any more, since workers were asked to leave."""
+        closed = [place for place in self._places if place.has_left or place.fault]
+        return any(place.has_left for place in closed) and len(closed) == len(self._places)
+
     def attend(self) -> Iterator[str]:
-        """Start the workers that are due; yields a line for people about each that has died.
+        """Start the workers that are due; yields a line for people about each that has ended.
 
         Raises EnvironmentFault or InvalidInput when none is left, and another start would not help.
         """
         for place in self._places:
             if place.process is not None and place.process.poll() is not None:
                 yield self._bury(place, place.process.returncode)
-            if place.process is None and not place.fault and time.monotonic() >= place.restart_at:
+            is_open = not (place.fault or place.has_left)
+            if place.process is None and is_open and time.monotonic() >= place.restart_at:
                 self._start(place)
         faults = [place for place in self._places if place.fault]
         if faults and len(faults) == len(self._places):
@@ -183,6 +196,9 @@ class LocalWorkers:
         if code in FINAL_CODES:
             place.fault, place.fault_code = words, code
             return f"a worker gave up: {words}"
+        if code == LEFT_CODE:
+            place.has_left = True
+            return "a worker was asked to leave ('evolver drain', or SIGTERM) and has left"
         if time.monotonic() - place.started_at > HEALTHY_S:
             place.pause_s = RESTART_S[0]
         place.restart_at = time.monotonic() + place.pause_s
@@ -218,6 +234,7 @@ class LocalWorkers:
             command.append("--download")
         if options.checkpoint_url:
             command.append(f"--checkpoint-url={options.checkpoint_url}")
+        command += [f"--track={destination}" for destination in options.track]
         return [*command, "--", self.experiment]
 
     def _environment(self) -> dict[str, str]:

@@ -14,10 +14,11 @@ from evolver import selection
 from evolver.breeding import BREEDER_VERSION, Birth, breed
 from evolver.search import MembershipChange, SearchState, ingest
 from evolver.step import limits, load_space
-from evolver.store import experiments, steps
+from evolver.store import experiments, history
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
-from evolver.store.steps import BornRow, Ended
+from evolver.store.history import BornRow
+from evolver.store.steps import Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ def replay(database: Database, name: str) -> Replay:
     """Replay an experiment. Raises UnknownName."""
     with database.read() as connection:
         found = experiments.get(connection, name)
-        born = steps.births(connection, found.id)
-        ended = steps.results(connection, found.id, found.settings.objectives)
-        recorded = steps.all_memberships(connection, found.id)
+        born = history.births(connection, found.id)
+        ended = history.results(connection, found.id, found.settings.objectives)
+        recorded = history.all_memberships(connection, found.id)
     return _Replayer(found, born).run(ended, recorded)
 
 

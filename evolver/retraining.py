@@ -46,8 +46,9 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
     """Ask for the final training of these genomes: once, unless the last one failed.
 
     Without ``genome_ids``, of the front. Raises InvalidInput for a genome of another experiment, one
-    that has no result, or an empty front.
+    that has no result, an empty front, or an experiment that is being deleted.
     """
+    experiments.require_whole(found)
     chosen = tuple(dict.fromkeys(genome_ids)) or tuple(
         one.genome_id for one in facts.front_members(connection, found)
     )

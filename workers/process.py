@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evolver.store.db import VARIABLE as DATABASE_VARIABLE
+from evolver.store.wakeups import DIRECT_VARIABLE
 from workers import protocol
 
 LOG_TAIL_BYTES = 16 * 1024
@@ -27,17 +28,24 @@ REAP_S = 5.0
 """How long a killed process is waited for; one that hangs in a driver is left behind."""
 EXIT_S = 0.5
 """How long after its connection a process may take to end before it counts as gone."""
+DATABASE_VARIABLES = (DATABASE_VARIABLE, DIRECT_VARIABLE, "PGPASSWORD", "PGPASSFILE")
+"""Where the password of the database may stand, or the way to it: an evaluator could print them."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all training processes of a worker are given."""
+    """What all training processes of a worker are given.
+
+    ``device_slots``: how many of them share a device. ``track``: see ``workers.tracking``.
+    """
 
     data_dir: Path
     download: bool
     checkpoint_url: str
     cpu_threads: int
+    device_slots: int = 1
+    track: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +195,14 @@ class TrainingProcess:
 def _command(fd: int, device: str, surroundings: Surroundings) -> list[str]:
     command = [sys.executable, "-m", "workers.child", f"--fd={fd}", f"--device={device}"]
     command += [f"--data-dir={surroundings.data_dir}", f"--checkpoint-url={surroundings.checkpoint_url}"]
+    command += [f"--device-slots={surroundings.device_slots}"]
+    command += [f"--track={destination}" for destination in surroundings.track]
     return [*command, "--download"] if surroundings.download else command
 
 
 def _environment(environment: Mapping[str, str], cpu_threads: int) -> dict[str, str]:
-    """The process's environment: its share of the CPU unless the user chose one; no database URL,
-    which may hold a password that an evaluator could print."""
-    kept = {name: value for name, value in environment.items() if name != DATABASE_VARIABLE}
+    """The process's environment: its share of the CPU unless the user chose one; no way to the database."""
+    kept = {name: value for name, value in environment.items() if name not in DATABASE_VARIABLES}
     threads = {name: str(cpu_threads) for name in THREAD_VARIABLES}
     # Threads that wait by spinning stall each other when training processes share cores: measured on two
     # busy cores, 26 ms a step against 10 ms.

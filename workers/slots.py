@@ -19,6 +19,10 @@ from workers.work import Ending, Work
 
 READY_S = 300.0
 """A training process that has not begun by then hangs at loading: a fault of the host."""
+CHECK_S = 600.0
+"""A check of the data that has not ended by then hangs, at a network file system as a rule."""
+DOWNLOAD_S = 3600.0
+"""The same where the check may download the data."""
 STOP_S = 30.0
 """How long saving a checkpoint may take once a stop was asked for."""
 HARMLESS_KINDS = frozenset({"diverged", "invalid"})
@@ -39,6 +43,7 @@ class Slot:
         self.checking: Offer | None = None
         self.verdict: protocol.Checked | None = None
         """The answer to a check, until the supervisor has taken it."""
+        self._check_by = math.inf
         self._surroundings = surroundings
 
     @property
@@ -52,14 +57,29 @@ class Slot:
 
     def next_deadline(self) -> float:
         """When ``attend`` has something to do, even if the process is silent."""
+        if self._awaits_verdict:
+            return self._check_by
         return min(self.work.deadline, self.work.stop_by) if self.work and self.is_running else math.inf
 
+    @property
+    def _awaits_verdict(self) -> bool:
+        return self.checking is not None and self.verdict is None
+
+    @property
+    def _check_s(self) -> float:
+        return DOWNLOAD_S if self._surroundings.download else CHECK_S
+
     def check(self, offer: Offer) -> None:
-        """Ask the process whether the plug-in and the data of an experiment are here."""
+        """Ask the process whether it can do the work of an experiment."""
         self.checking, self.verdict = offer, None
+        self._check_by = time.monotonic() + self._check_s
         try:
             self._ready_process().send(
-                protocol.Check(evaluator=offer.evaluator, dataset=offer.dataset.to_json())
+                protocol.Check(
+                    evaluator=offer.evaluator,
+                    dataset=offer.dataset.to_json(),
+                    objectives=offer.objectives,
+                )
             )
         except OSError as error:
             self.verdict = protocol.Checked(sha256=None, fault=f"cannot start a training process: {error}")
@@ -81,7 +101,7 @@ class Slot:
             work.end(Ending.environment(work.lease, f"cannot start a training process: {error}", ""))
             return
         process.forget_log()
-        process.send(protocol.Evaluate(task=work.claim.task.to_json()))
+        process.send(protocol.Evaluate(task=work.claim.task.to_json(), experiment=work.claim.experiment))
 
     def stop(self) -> None:
         """Ask for the evaluation to be handed back; a check is broken off."""
@@ -140,7 +160,9 @@ class Slot:
         return self.process.log_tail() if self.process else ""
 
     def _take(self, message: protocol.ToSupervisor) -> None:
-        if isinstance(message, protocol.Checked):
+        if isinstance(message, protocol.Warned):
+            log.warning("slot %d: %s", self.number, message.message)
+        elif isinstance(message, protocol.Checked):
             self.verdict = message
         elif self.work is not None and self.work.ending is None:
             self._report(self.work, message)
@@ -197,6 +219,8 @@ class Slot:
 
     def _enforce_times(self) -> None:
         work, now = self.work, time.monotonic()
+        if self._awaits_verdict and now >= self._check_by:
+            self._lose_process(f"the check of the data took longer than {self._check_s:g} s", of_host=True)
         if work is None or work.ending:
             return
         if now >= work.stop_by:

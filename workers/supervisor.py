@@ -24,6 +24,7 @@ from evolver.store.claims import Claim, Offer, WorkerInfo
 from evolver.store.db import Database
 from evolver.store.leases import Heartbeat
 from evolver.store.wakeups import WORK, Wakeups
+from workers.claiming import Claimer
 from workers.loop import Backoff, SignalWatch, jittered
 from workers.options import WorkerOptions, checkpoint_base
 from workers.outage import Outage
@@ -96,6 +97,7 @@ class Supervisor:
         self._signals = SignalWatch()
         self._wakeups = Wakeups(database.engine, WORK)
         self._readiness = Readiness()
+        self._claimer = Claimer(database, info, options.lease_s)
         self._poll = Backoff(*(POLL_S if database.is_sqlite else LISTENING_POLL_S))
         self._due = _Due()
         self._leaving = _Leaving()
@@ -103,7 +105,6 @@ class Supervisor:
         self._note: str | None = None
         self._noted: str | None = None
         self._worker_id = 0
-        self._last_experiment: int | None = None
         self._finished = 0
         self._faults_in_a_row = 0
         self._idle_since = math.inf
@@ -124,8 +125,9 @@ class Supervisor:
             finally:
                 for slot in self._slots:
                     slot.kill()
-            with self._outage.tolerated("sign off"), self._database.write() as conn:
-                claims.worker_state(conn, self._worker_id, self._leaving.state, self._leaving.note)
+            # Who must leave now does not try once more what was away a moment ago.
+            if not (self._outage.failed and time.monotonic() >= self._leaving.at):
+                self._sign_off()
         log.info("worker %d: %s, evaluations: %d", self._worker_id, self._leaving.state, self._finished)
         return EnvironmentFault.exit_code if self._leaving.state == "faulted" else 0
 
@@ -134,6 +136,12 @@ class Supervisor:
         self._noted = None
         log.info("worker %d: on %s, slots: %d", self._worker_id, self._info.device, len(self._slots))
 
+    def _sign_off(self) -> None:
+        with self._outage.tolerated("sign off"):
+            self._claimer.release_unclear()
+            with self._database.write() as conn:
+                claims.worker_state(conn, self._worker_id, self._leaving.state, self._leaving.note)
+
     def _turn(self) -> None:
         processes = [slot.process for slot in self._slots if slot.process]
         self._signals.wait(
@@ -141,22 +149,24 @@ class Supervisor:
             [*self._wakeup_fd(), *(fd for process in processes for fd in process.readable())],
             [fd for process in processes for fd in process.writable()],
         )
+        self._outage.begin_turn()
         if self._wakeups.take():
             self._look_soon()
         for slot in self._slots:
             slot.attend()
         self._heed_signals()
         self._drop_what_is_not_trusted()
-        self._renew()
-        self._record()
-        self._conclude_checks()
-        self._look_for_work()
+        for use_database in (self._renew, self._record, self._conclude_checks, self._look_for_work):
+            if not self._outage.failed:
+                use_database()
 
     def _wakeup_fd(self) -> list[int]:
         descriptor = self._wakeups.fileno()
         return [] if descriptor is None else [descriptor]
 
     def _next_due(self) -> float:
+        if self._outage.failed:
+            return -math.inf  # the next turn does what this one has left out
         times = [self._due.renewal, self._leaving.at]
         if self._wants_work():
             times.append(self._due.search)
@@ -242,6 +252,7 @@ class Supervisor:
             self._noted = self._note
             self._due.renewal = asked + period
             self._heed(beat, self._trusted_until(asked))
+            self._claimer.release_unclear()
 
     def _heed(self, beat: Heartbeat, trusted_until: float) -> None:
         for slot in self._slots:
@@ -266,6 +277,8 @@ class Supervisor:
     def _record(self) -> None:
         """Write what the slots have reported, a transaction for each slot."""
         for slot in self._slots:
+            if self._outage.failed:
+                return
             work = slot.work
             if work is None or time.monotonic() < work.next_write():
                 continue
@@ -358,22 +371,10 @@ class Supervisor:
         if not offers:
             return False
         asked = time.monotonic()
-        with self._database.single() as conn:
-            claim = claims.claim(
-                conn,
-                self._worker_id,
-                slot=slot.number,
-                device=slot.device,
-                device_name=slot.device_name,
-                versions=self._info.versions,
-                lease_s=self._options.lease_s,
-                offers=offers,
-                after=self._last_experiment,
-            )
+        claim = self._claimer.claim(self._worker_id, slot, offers)
         if claim is None:
             return False
         failpoints.reach("worker.after_claim")
-        self._last_experiment = claim.experiment_id
         self._poll.reset()
         slot.evaluate(Work(claim, self._trusted_until(asked), ready_by=time.monotonic() + READY_S))
         self._tell("claimed", slot, claim, f"attempt {claim.attempt}")
@@ -388,6 +389,8 @@ class Supervisor:
 
     def _conclude_checks(self) -> None:
         for slot in self._slots:
+            if self._outage.failed:
+                return
             answer = slot.take_verdict()
             if answer is None:
                 continue

@@ -69,13 +69,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An experiment that may have work, and what a worker needs for it."""
+    """An experiment that may have work, and what a worker needs for it.
+
+    ``objectives`` are those that must be measured: none where only retrainings are to be done.
+    """
 
     experiment_id: int
     experiment: str
     evaluator: str
     dataset: DatasetRef
     limit_train: int | None
+    objectives: tuple[str, ...] = ()
 
 
 # --- workers -----------------------------------------------------------------------------------------
@@ -126,6 +130,8 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
             experiment.c.name.label("experiment"),
             experiment.c.evaluator,
             experiment.c.limit_train,
+            experiment.c.objectives,
+            and_(experiment.c.state == "running").label("searches"),
             dataset,
         )
         .join(both, both.c.experiment_id == experiment.c.id)
@@ -135,7 +141,14 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
     if names:
         query = query.where(experiment.c.name.in_(list(names)))
     return [
-        Offer(row.experiment_id, row.experiment, row.evaluator, _dataset_ref(row), row.limit_train)
+        Offer(
+            row.experiment_id,
+            row.experiment,
+            row.evaluator,
+            _dataset_ref(row),
+            row.limit_train,
+            tuple(row.objectives) if row.searches else (),
+        )
         for row in connection.execute(query)
     ]
 
@@ -148,10 +161,16 @@ def register_dataset(connection: Connection, dataset_id: int, sha256: str) -> st
     return str(connection.execute(select(dataset.c.sha256).where(dataset.c.id == dataset_id)).scalar_one())
 
 
+def new_token() -> str:
+    """What a claim may be made under: nobody else has it."""
+    return secrets.token_hex(16)
+
+
 def claim(
     connection: Connection,
     worker_id: int,
     *,
+    token: str | None = None,
     slot: int,
     device: str,
     device_name: str,
@@ -164,9 +183,10 @@ def claim(
 
     Experiments take turns: the first one after the experiment ``after``, of which this worker claimed
     last. Within one, higher priority first, then older. An evaluation that met a fault of this
-    worker's host is left to others for ``FAULT_PAUSE_S``.
+    worker's host is left to others for ``FAULT_PAUSE_S``. A worker whose row is gone gets nothing. Who gives
+    a ``token`` can hand back what it got when the answer is lost (``leases.release_tokens``).
     """
-    token = secrets.token_hex(16)
+    token = token or new_token()
     if connection.dialect.name == "postgresql":
         row = single.claim(
             connection,
@@ -183,8 +203,9 @@ def claim(
             fault_pause_s=FAULT_PAUSE_S,
         )
         return None if row is None else _claim_of(row, token, row.resume_key and _resume(row))
+    host = connection.execute(select(worker.c.host).where(worker.c.id == worker_id)).scalar()
     chosen = _next_claimable(connection, worker_id, offers, after)
-    if chosen is None:
+    if host is None or chosen is None:
         return None
     claimed = connection.execute(
         update(evaluation)
@@ -200,7 +221,6 @@ def claim(
     ).scalar()
     if claimed is None:
         return None
-    host = select(worker.c.host).where(worker.c.id == worker_id).scalar_subquery()
     connection.execute(
         insert(attempt).values(
             evaluation_id=chosen,

@@ -29,8 +29,6 @@ BEGIN_RETRY_S = 60.0
 """How long a SQLite transaction waits for others before the caller sees DatabaseUnavailable."""
 INSUFFICIENT_PRIVILEGE = "42501"
 """PostgreSQL's code for what a user has no right to do."""
-READ_ONLY = "25006"
-"""Its code for a write where none is possible: a standby not yet promoted, a primary demoted."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -76,7 +74,7 @@ class Database:
     """One database: opens transactions. Cheap to open; hold one in each process.
 
     ``wait_s`` bounds how long a transaction on SQLite waits for others, ``answer_within_s`` how long a
-    PostgreSQL server is waited for; who has leases to renew must not hang.
+    PostgreSQL server is waited for and works on a write; who has leases to renew must not hang.
     """
 
     def __init__(
@@ -165,7 +163,7 @@ class Database:
 
     @contextmanager
     def _connection(self, mode: str) -> Iterator[Connection]:
-        with self._translated():
+        with self._translated(remedy=f"; check that {self._to_check}"):
             connection = self._begin(mode)
         try:
             with self._translated():
@@ -178,7 +176,8 @@ class Database:
         """A connection inside a transaction.
 
         On SQLite, a busy database is waited for, with jitter. On PostgreSQL, a pooled connection that has
-        died since its last use is replaced once: nothing has been sent on it yet.
+        died since its last use is replaced once: nothing has been sent on it yet. Not where the server was
+        silent: the next connection would be waited for as well.
         """
         deadline = time.monotonic() + self.wait_s
         is_first = True
@@ -192,7 +191,7 @@ class Database:
                     if not _is_busy(error) or time.monotonic() > deadline:
                         raise
                     time.sleep(random.uniform(0.01, 0.1))
-                elif not (error.connection_invalidated and is_first):
+                elif not (error.connection_invalidated and is_first) or _was_silent(error):
                     raise
                 is_first = False
             except BaseException:
@@ -202,12 +201,12 @@ class Database:
                 return connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, remedy: str = "") -> Iterator[None]:
         """Failures of the server or the connection, as the one error that callers know."""
         try:
             yield
         except exc.OperationalError as error:
-            raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}{remedy}") from error
         except exc.DatabaseError as error:
             if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
                 raise DatabaseError(
@@ -218,9 +217,17 @@ class Database:
                     f"this user may not do that in {self}: {_reason(error)}; "
                     "'evolver db roles' prints who may do what"
                 ) from error
-            if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == READ_ONLY:
+            if error.connection_invalidated:
                 raise DatabaseUnavailable(f"cannot use the database {self}: {_reason(error)}") from error
             raise
+
+    @property
+    def _to_check(self) -> str:
+        """What must hold for a transaction to begin; names no password."""
+        if self.is_sqlite:
+            return "this user may write the file and its directory, and that no stopped process holds it"
+        host, port = (getattr(self.url, key) or self.url.query.get(key) for key in ("host", "port"))
+        return f"the server runs (host {host or 'local'}, port {port or 5432}) and that the URL is right"
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -246,6 +253,11 @@ def _reason(error: exc.DBAPIError) -> str:
     """The first line of the driver's message, without the connection string."""
     lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
     return _without_password(lines[0]).strip()
+
+
+def _was_silent(error: exc.DBAPIError) -> bool:
+    """Whether a bounded connection (``bounded.py``) was given up for want of an answer."""
+    return error.orig is not None and isinstance(error.orig.__cause__, TimeoutError)
 
 
 def _is_busy(error: exc.DBAPIError) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from evolver.errors import NotFound
 from evolver.space import Json
+from evolver.store.facts import split_values
 from evolver.store.schema import (
     attempt,
     checkpoint,
@@ -58,7 +59,11 @@ class EpochFact:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFact:
-    """One evaluation of a genome, with its attempts, values, curve, and the key of its kept weights."""
+    """One evaluation of a genome, with its attempts, values, curve, and the key of its kept weights.
+
+    ``objectives`` are those of the experiment; ``other_values`` were measured beside them. The key is
+    relative to the checkpoint URL of the worker that trained it.
+    """
 
     evaluation_id: int
     purpose: str
@@ -68,6 +73,7 @@ class EvaluationFact:
     failure_message: str | None
     ingest_no: int | None
     objectives: dict[str, float]
+    other_values: dict[str, float]
     attempts: tuple[AttemptFact, ...]
     curve: tuple[EpochFact, ...]
     weights: str | None
@@ -99,7 +105,7 @@ class GenomeDetail:
 def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
     """Everything about one genome. Raises NotFound."""
     row = connection.execute(
-        select(genome, experiment.c.name.label("experiment"))
+        select(genome, experiment.c.name.label("experiment"), experiment.c.objectives)
         .join(experiment, experiment.c.id == genome.c.experiment_id)
         .where(genome.c.id == genome_id)
     ).first()
@@ -125,26 +131,16 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
         flops=row.flops,
         born_at=row.born_at,
         parent_ids=_parents(connection, [genome_id]).get(genome_id, ()),
-        evaluations=tuple(_evaluation_fact(connection, one) for one in evaluations),
+        evaluations=tuple(_evaluation_fact(connection, one, row.objectives) for one in evaluations),
     )
 
 
-def _evaluation_fact(connection: Connection, row: Any) -> EvaluationFact:
-    values = connection.execute(
-        select(objective_value.c.objective, objective_value.c.value)
-        .where(objective_value.c.evaluation_id == row.id)
-        .order_by(objective_value.c.objective)
-    )
+def _evaluation_fact(connection: Connection, row: Any, objectives: Sequence[str]) -> EvaluationFact:
+    own, others = split_values(_values(connection, row.id), objectives)
     tries = connection.execute(
         select(*(attempt.c[name] for name in AttemptFact.__slots__))
         .where(attempt.c.evaluation_id == row.id)
         .order_by(attempt.c.number)
-    )
-    weights = (
-        select(checkpoint.c.key)
-        .where(checkpoint.c.evaluation_id == row.id, checkpoint.c.kind == "weights")
-        .order_by(checkpoint.c.id.desc())
-        .limit(1)
     )
     return EvaluationFact(
         evaluation_id=row.id,
@@ -154,11 +150,31 @@ def _evaluation_fact(connection: Connection, row: Any) -> EvaluationFact:
         failure_kind=row.failure_kind,
         failure_message=row.failure_message,
         ingest_no=row.ingest_no,
-        objectives={row.objective: row.value for row in values},
+        objectives=own,
+        other_values=others,
         attempts=tuple(AttemptFact(*one) for one in tries),
         curve=tuple(curve(connection, row.id)),
-        weights=connection.execute(weights).scalar(),
+        weights=_weights(connection, row.id),
     )
+
+
+def _values(connection: Connection, evaluation_id: int) -> dict[str, float]:
+    query = (
+        select(objective_value.c.objective, objective_value.c.value)
+        .where(objective_value.c.evaluation_id == evaluation_id)
+        .order_by(objective_value.c.objective)
+    )
+    return {row.objective: row.value for row in connection.execute(query)}
+
+
+def _weights(connection: Connection, evaluation_id: int) -> str | None:
+    query = (
+        select(checkpoint.c.key)
+        .where(checkpoint.c.evaluation_id == evaluation_id, checkpoint.c.kind == "weights")
+        .order_by(checkpoint.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
 
 
 def curve(connection: Connection, evaluation_id: int) -> list[EpochFact]:
@@ -199,10 +215,9 @@ def retrainings(connection: Connection, genome_ids: Sequence[int], recipe_id: in
     last = {row.genome_id: row for row in rows}
     found: list[RetrainFact] = []
     for row in (last[genome_id] for genome_id in genome_ids if genome_id in last):
-        one = _evaluation_fact(connection, row)
         found.append(
             RetrainFact(row.id, row.genome_id, row.seed_no, row.state, row.failure_kind,
-                        row.failure_message, one.objectives, one.weights)
+                        row.failure_message, _values(connection, row.id), _weights(connection, row.id))
         )  # fmt: skip
     return found
 

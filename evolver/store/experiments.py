@@ -7,23 +7,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from shlex import quote
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from evolver.errors import IllegalTransition, InvalidInput, UnknownName
+from evolver.errors import IllegalTransition, InvalidInput, NotFound, UnknownName
 from evolver.evaluation import DatasetRef
 from evolver.space import Json, Sample
-from evolver.store import leadership
+from evolver.store import leadership, queue
 from evolver.store.schema import dataset, evaluation, experiment, genome, recipe
 from evolver.store.states import EXPERIMENT_TRANSITIONS, ExperimentState
 from evolver.store.types import now
 from evolver.store.wakeups import WORK, announce
 
 REMOVER = "evolver delete:"
-"""Who leads an experiment while it is deleted in parts, and for how long after each part."""
+"""Who takes the lead of an experiment that is to be deleted."""
 REMOVAL_S = 60.0
+"""For how long: longer than any transaction that began before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def create(
     connection: Connection, settings: Settings, data: NewDataset, selector_state: Mapping[str, Json]
 ) -> Experiment:
     """Add an experiment. Raises InvalidInput when its name is taken."""
+    if taken := find(connection, settings.name):
+        require_whole(taken)
     columns = {
         field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "recipe"
     }
@@ -217,7 +221,7 @@ def every(connection: Connection, states: Sequence[ExperimentState] = ()) -> lis
 
 def to_lead(connection: Connection) -> list[Experiment]:
     """The experiments that need a scheduler, oldest first: all that have not ended, and those that have
-    while results which were under way at their end wait to be taken in.
+    while results which were under way at their end wait to be taken in. None that is being deleted.
     """
     waiting = select(evaluation.c.experiment_id).where(
         evaluation.c.purpose == "search",
@@ -225,7 +229,8 @@ def to_lead(connection: Connection) -> list[Experiment]:
         evaluation.c.ingest_no.is_(None),
     )
     query = _query().where(
-        or_(experiment.c.state.in_(["created", "running", "paused"]), experiment.c.id.in_(waiting))
+        experiment.c.state != "deleting",
+        or_(experiment.c.state.in_(["created", "running", "paused"]), experiment.c.id.in_(waiting)),
     )
     return [_experiment(row) for row in connection.execute(query.order_by(experiment.c.id))]
 
@@ -255,13 +260,14 @@ def _experiment(row: Row[Any]) -> Experiment:
 def transition(
     connection: Connection, found: Experiment, to: ExperimentState, reason: str | None = None
 ) -> None:
-    """Bring an experiment into another state. Raises IllegalTransition where there is no such arrow.
+    """Bring an experiment into another state. Raises IllegalTransition where there is no such arrow, and
+    NotFound when it was deleted since it was read.
 
     A finished search that goes on has its patience and its hours again: the limit that ended it would
     end it at once.
     """
     allowed = [state for state, targets in EXPERIMENT_TRANSITIONS.items() if to in targets]
-    ends = to in ("stopped", "finished")
+    ends = to in ("stopped", "finished", "deleting")
     was_finished = experiment.c.state == "finished"
     changed = connection.execute(
         update(experiment)
@@ -278,8 +284,12 @@ def transition(
         )
     )  # fmt: skip
     if changed.rowcount == 0:
+        current = by_id(connection, found.id)
+        if current is None:
+            raise NotFound(f"experiment '{found.settings.name}' was deleted meanwhile")
+        require_whole(current)
         raise IllegalTransition(
-            f"experiment '{found.settings.name}' is {found.state}; "
+            f"experiment '{found.settings.name}' is {current.state}; "
             f"only {' or '.join(allowed)} can become {to}"
         )
     if to == "running":
@@ -310,7 +320,10 @@ def finish(connection: Connection, found: Experiment, reason: str) -> bool:
 
 
 def extend(connection: Connection, found: Experiment, budget: int) -> None:
-    """Raise the budget; a finished experiment goes on. Raises InvalidInput when it is not raised."""
+    """Raise the budget; a finished experiment goes on. Raises InvalidInput when it is not raised, and
+    IllegalTransition while the experiment is being deleted.
+    """
+    require_whole(found)
     state = connection.execute(
         update(experiment)
         .where(experiment.c.id == found.id, experiment.c.budget < budget)
@@ -326,13 +339,31 @@ def extend(connection: Connection, found: Experiment, budget: int) -> None:
         transition(connection, found, "running", "extended")
 
 
-def remove_genomes(connection: Connection, found: Experiment, limit: int) -> int:
-    """Delete the last genomes of an experiment with all that belongs to them; returns how many.
+# --- deletion in parts ------------------------------------------------------------------------------
 
-    Before the first call the experiment is to be stopped, so that nothing is born meanwhile. From the
-    first call on no scheduler leads it, so that no step refers to what is gone.
+
+def require_whole(found: Experiment) -> None:
+    """Raises IllegalTransition for an experiment of which a part may be gone already."""
+    if found.state == "deleting":
+        name = found.settings.name
+        raise IllegalTransition(
+            f"experiment '{name}' is being deleted; end that: evolver delete {quote(name)}"
+        )
+
+
+def begin_removal(connection: Connection, found: Experiment) -> None:
+    """Any state → deleting: from here on nobody goes on with it, and repeating the deletion ends it.
+
+    Its scheduler loses the lead, so that no step refers to what is gone, and its workers lose their
+    leases. What is open, for whatever purpose, goes at once: there is nothing left to claim.
     """
     leadership.lead(connection, found.id, REMOVER, REMOVAL_S, by_force=True)
+    transition(connection, found, "deleting")
+    queue.withdraw_open(connection, found.id)
+
+
+def remove_genomes(connection: Connection, found: Experiment, limit: int) -> int:
+    """Delete the last genomes of an experiment with all that belongs to them; returns how many."""
     last = select(genome.c.id).where(genome.c.experiment_id == found.id).order_by(genome.c.birth.desc())
     return connection.execute(delete(genome).where(genome.c.id.in_(last.limit(limit)))).rowcount
 

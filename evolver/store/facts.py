@@ -6,25 +6,46 @@ history. No numpy here, so that ``evolver status`` starts at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
+from evolver.objectives import bound_to_device
 from evolver.store import fleet, queue
 from evolver.store.experiments import Experiment
-from evolver.store.schema import evaluation, genome, leader, membership, objective_value
+from evolver.store.schema import attempt, evaluation, genome, leader, membership, objective_value
 from evolver.store.types import now, seconds_between
 
 RATE_WINDOW = 50
 """The rate of a search is that of its last so many results."""
+RATE_RESULTS, RATE_SPAN_S = 5, 10.0
+"""No rate is told of fewer results, or of results that ended within a shorter time. Nor of fewer than two
+for each evaluation that runs now: the first ones were begun together, and end together.
+"""
+FAILURE_WINDOW = 1_000
+"""Failures are told by kind for the last so many results, so that a long history costs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many of the last results failed for one reason; ``genome_id`` is the youngest such genome."""
+
+    kind: str
+    number: int
+    genome_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a search stands. ``best`` has the least value of each objective; rate and time left are None
-    until they can be told. ``leader`` is the scheduler that leads now.
+    """How a search stands.
+
+    ``best`` has the least value of each objective, hence not of one genome. ``failures`` has those of the
+    last 1,000 results that were not retried, the most frequent kind first. ``workers`` are those whose
+    lease is valid, for whatever search; one that crashed is counted until its lease ends. Rate and time
+    left are None until they can be told. ``leader`` is the scheduler that leads now.
+    ``mixed_devices``: as the function of this name says.
     """
 
     experiment: str
@@ -35,6 +56,7 @@ class Status:
     pending: int
     running: int
     failed: int
+    failures: tuple[FailureCount, ...]
     front_size: int
     best: dict[str, float]
     workers: int
@@ -42,13 +64,14 @@ class Status:
     eta_s: float | None
     leader: str | None
     faulted_workers: tuple[str, ...]
+    mixed_devices: tuple[str, ...] = ()
 
 
 def status(connection: Connection, found: Experiment) -> Status:
     """How a search stands now."""
     depth = queue.depth(connection, found.id)
     front = front_members(connection, found)
-    rate = _rate_per_hour(connection, found.id)
+    rate = _rate_per_hour(connection, found.id, depth.running)
     left = found.settings.budget - found.born + depth.pending + depth.running
     evaluated = found.born - depth.pending - depth.running
     return Status(
@@ -60,6 +83,7 @@ def status(connection: Connection, found: Experiment) -> Status:
         pending=depth.pending,
         running=depth.running,
         failed=found.failed,
+        failures=_failures(connection, found.id) if found.failed else (),
         front_size=len(front),
         best={name: min(m.objectives[name] for m in front) for name in found.settings.objectives}
         if front
@@ -69,10 +93,29 @@ def status(connection: Connection, found: Experiment) -> Status:
         eta_s=left / rate * 3600 if rate and left and found.state == "running" else None,
         leader=current_leader(connection, found.id),
         faulted_workers=fleet.recent_faults(connection),
+        mixed_devices=mixed_devices(connection, found),
     )
 
 
-def _rate_per_hour(connection: Connection, experiment_id: int) -> float | None:
+def _failures(connection: Connection, experiment_id: int) -> tuple[FailureCount, ...]:
+    recent = (
+        select(evaluation.c.genome_id, evaluation.c.seed_no, evaluation.c.failure_kind)
+        .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
+        .order_by(evaluation.c.ingest_no.desc())
+        .limit(FAILURE_WINDOW)
+        .subquery()
+    )
+    number = func.count()
+    query = (
+        select(recent.c.failure_kind, number, func.max(recent.c.genome_id))
+        .where(recent.c.failure_kind.is_not(None), ~queue.was_retried(recent.c.genome_id, recent.c.seed_no))
+        .group_by(recent.c.failure_kind)
+        .order_by(number.desc(), recent.c.failure_kind)
+    )
+    return tuple(FailureCount(*row) for row in connection.execute(query))
+
+
+def _rate_per_hour(connection: Connection, experiment_id: int, running: int) -> float | None:
     recent = (
         select(evaluation.c.ended_at)
         .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
@@ -83,7 +126,8 @@ def _rate_per_hour(connection: Connection, experiment_id: int) -> float | None:
     number, span_s = connection.execute(
         select(func.count(), seconds_between(func.min(recent.c.ended_at), func.max(recent.c.ended_at)))
     ).one()
-    return (number - 1) / span_s * 3600 if number > 1 and span_s else None
+    enough = min(RATE_WINDOW, max(RATE_RESULTS, 2 * running))
+    return (number - 1) / span_s * 3600 if number >= enough and span_s >= RATE_SPAN_S else None
 
 
 def current_leader(connection: Connection, experiment_id: int) -> str | None:
@@ -97,7 +141,10 @@ def current_leader(connection: Connection, experiment_id: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class GenomeFact:
-    """A genome with the values of its search evaluation; ``state`` is that evaluation's."""
+    """A genome with the values of its search evaluation; ``state`` is that evaluation's.
+
+    ``objectives`` are those of the experiment; ``other_values`` were measured beside them.
+    """
 
     genome_id: int
     birth: int
@@ -109,6 +156,7 @@ class GenomeFact:
     failure_kind: str | None
     ingest_no: int | None
     objectives: dict[str, float]
+    other_values: dict[str, float]
 
 
 def _genomes_query() -> Select[Any]:
@@ -141,7 +189,7 @@ def front_members(connection: Connection, found: Experiment, at: int | None = No
             evaluation.c.state == "done",
         )
     )
-    facts = _genome_facts(connection, query)
+    facts = _genome_facts(connection, found, query)
     first = found.settings.objectives[0]
     return sorted(facts, key=lambda fact: (fact.objectives[first], fact.genome_id))
 
@@ -156,24 +204,52 @@ def genomes(connection: Connection, found: Experiment, *, states: Sequence[str] 
         .where(genome.c.experiment_id == found.id)
         .order_by(genome.c.birth, evaluation.c.seed_no)
     )
-    return _genome_facts(connection, query.where(evaluation.c.state.in_(list(states))) if states else query)
+    if states:
+        query = query.where(evaluation.c.state.in_(list(states)))
+    return _genome_facts(connection, found, query)
 
 
-def _genome_facts(connection: Connection, query: Select[Any]) -> list[GenomeFact]:
+def _genome_facts(connection: Connection, found: Experiment, query: Select[Any]) -> list[GenomeFact]:
     rows = connection.execute(query).all()
     chosen = query.with_only_columns(evaluation.c.id).order_by(None)
-    values: dict[int, dict[str, float]] = {}
-    found = connection.execute(
-        select(objective_value.c.evaluation_id, objective_value.c.objective, objective_value.c.value).where(
-            objective_value.c.evaluation_id.in_(chosen)
+    values: dict[int, dict[str, float]] = {row.evaluation_id: {} for row in rows}
+    on_record = select(objective_value).where(objective_value.c.evaluation_id.in_(chosen))
+    for one in connection.execute(on_record.order_by(objective_value.c.objective)):
+        values[one.evaluation_id][one.objective] = one.value
+    names = GenomeFact.__slots__[:-2]
+    facts: list[GenomeFact] = []
+    for row in rows:
+        own, others = split_values(values[row.evaluation_id], found.settings.objectives)
+        fields = {name: getattr(row, name) for name in names}
+        facts.append(GenomeFact(**fields, objectives=own, other_values=others))
+    return facts
+
+
+def split_values(
+    values: Mapping[str, float], objectives: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The values of an evaluation: those of the experiment's objectives, in their order, and the others."""
+    own = {name: values[name] for name in objectives if name in values}
+    return own, {name: value for name, value in values.items() if name not in own}
+
+
+def mixed_devices(connection: Connection, found: Experiment) -> tuple[str, ...]:
+    """The types of device that the values of population and front were measured on, where there are several
+    and an objective depends on them: its values must not be compared. Empty where all is well.
+    """
+    query = (
+        select(attempt.c.device_name)
+        .join(evaluation, evaluation.c.id == attempt.c.evaluation_id)
+        .join(membership, membership.c.genome_id == evaluation.c.genome_id)
+        .where(
+            membership.c.experiment_id == found.id,
+            membership.c.left_at.is_(None),
+            evaluation.c.purpose == "search",
+            attempt.c.outcome == "done",
         )
+        .distinct()
+        .order_by(attempt.c.device_name)
     )
-    for evaluation_id, objective, value in found:
-        values.setdefault(evaluation_id, {})[objective] = value
-    names = GenomeFact.__slots__[:-1]
-    return [
-        GenomeFact(
-            **{name: getattr(row, name) for name in names}, objectives=values.get(row.evaluation_id, {})
-        )
-        for row in rows
-    ]
+    devices = tuple(connection.execute(query).scalars())
+    # Plug-ins are loaded only when it matters, so that a status is read at once.
+    return devices if len(devices) > 1 and bound_to_device(found.settings.objectives) else ()

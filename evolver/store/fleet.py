@@ -5,12 +5,23 @@ A worker writes its own row through ``leases.py``; here is what others read of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, literal, not_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    not_,
+    select,
+    update,
+)
 
 from evolver.store.schema import evaluation, worker
 from evolver.store.types import now, seconds_between
@@ -76,13 +87,14 @@ def every(connection: Connection) -> list[WorkerFact]:
 
 
 def named(connection: Connection, name: str) -> list[WorkerFact]:
-    """The workers of this id or host:pid, oldest first: a pid comes back, so there may be several."""
-    if name.isdecimal():
-        return _workers(connection, worker.c.id == int(name))
-    host, _, pid = name.rpartition(":")
-    if not host or not pid.isdecimal():
-        return []
-    return _workers(connection, and_(worker.c.host == host, worker.c.pid == int(pid)))
+    """The workers of this id or host:pid, oldest first: a pid comes back, so there may be several.
+
+    Compared as text, since people may type anything, also numbers that no column holds.
+    """
+    host, colon, pid = name.rpartition(":")
+    if colon:
+        return _workers(connection, and_(worker.c.host == host, cast(worker.c.pid, String) == pid))
+    return _workers(connection, cast(worker.c.id, String) == name)
 
 
 def drain(connection: Connection, worker_id: int) -> bool:
@@ -96,23 +108,26 @@ def drain(connection: Connection, worker_id: int) -> bool:
     return asked.rowcount == 1
 
 
-def long_gone(connection: Connection, older_than_s: float) -> list[int]:
-    """The ids of workers that ended or fell silent longer ago than that, and hold nothing."""
-    holds = (
-        select(evaluation.c.id)
-        .where(evaluation.c.worker_id == worker.c.id, evaluation.c.state == "running")
-        .exists()
-    )
-    query = select(worker.c.id).where(
-        not_(_IS_LIVE), seconds_between(worker.c.heartbeat_at, now()) > older_than_s, ~holds
-    )
-    return list(connection.execute(query.order_by(worker.c.id)).scalars())
+def long_gone(connection: Connection, older_than_s: float) -> int:
+    """How many workers ended or fell silent longer ago than that, and hold nothing."""
+    query = select(func.count()).select_from(worker).where(_is_long_gone(older_than_s))
+    return int(connection.execute(query).scalar_one())
 
 
-def forget(connection: Connection, worker_ids: Sequence[int]) -> int:
-    """Delete the rows of workers that are not alive; returns how many. Their attempts keep the host."""
-    gone = delete(worker).where(worker.c.id.in_(list(worker_ids)), not_(_IS_LIVE))
-    return connection.execute(gone).rowcount
+def forget(connection: Connection, older_than_s: float) -> int:
+    """Delete the rows of those workers; returns how many. What they did keeps their ids and hosts."""
+    return connection.execute(delete(worker).where(_is_long_gone(older_than_s))).rowcount
+
+
+def _is_long_gone(older_than_s: float) -> ColumnElement[bool]:
+    holders = select(evaluation.c.worker_id).where(
+        evaluation.c.state == "running", evaluation.c.worker_id.is_not(None)
+    )
+    return and_(
+        not_(_IS_LIVE),
+        seconds_between(worker.c.heartbeat_at, now()) > older_than_s,
+        worker.c.id.not_in(holders),
+    )
 
 
 def _workers(connection: Connection, condition: Any) -> list[WorkerFact]:

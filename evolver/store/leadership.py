@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import LeadershipLost
-from evolver.store.schema import leader
+from evolver.store.schema import experiment, leader
 from evolver.store.types import now, now_plus
 
 
@@ -32,8 +32,11 @@ def lead(
     """Become the leader of an experiment that has none, or whose leader's lease ran out; else None.
 
     ``holder`` names one scheduler: it gets back at once what it led itself. ``by_force`` takes it from
-    whoever leads.
+    whoever leads. Nobody else leads what is being deleted.
     """
+    doomed = select(experiment.c.id).where(experiment.c.id == experiment_id, experiment.c.state == "deleting")
+    if not by_force and connection.execute(doomed).first():
+        return None
     token = secrets.token_hex(16)
     values = {"holder": holder, "token": token, "expires_at": now_plus(literal(lease_s))}
     taken = connection.execute(

@@ -9,6 +9,7 @@ those of ``states.EVALUATION_TRANSITIONS``, one function each; no other module t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,6 +258,25 @@ def release(connection: Connection, lease: Lease, *, log_tail: str = "") -> None
     """running → pending: the worker hands the work back; this costs no try. Raises LeaseLost."""
     _leave(connection, lease, state="pending")
     _end_attempt(connection, lease, outcome="released", log_tail=log_tail)
+
+
+def release_tokens(connection: Connection, tokens: Sequence[str]) -> int:
+    """Release what was claimed under these tokens, for who does not know what that is; returns how many.
+
+    Where the answer to a claim was lost, its token holds an evaluation or it does not.
+    """
+    released = 0
+    for start in range(0, len(tokens), KEYS_AT_ONCE):
+        held = connection.execute(
+            select(attempt.c.evaluation_id, attempt.c.token).where(
+                attempt.c.token.in_(tokens[start : start + KEYS_AT_ONCE]), attempt.c.outcome == "running"
+            )
+        ).all()
+        for evaluation_id, token in held:
+            with suppress(LeaseLost):
+                release(connection, Lease(evaluation_id, token))
+                released += 1
+    return released
 
 
 def environment_fault(connection: Connection, lease: Lease, message: str, *, log_tail: str = "") -> None:

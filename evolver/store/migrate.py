@@ -14,13 +14,14 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 import evolver
 from evolver.errors import DatabaseError
 from evolver.store.db import BEGIN_RETRY_S, Database
-from evolver.store.schema import REVISION
+from evolver.store.schema import REVISION, experiment, metadata
 
+NAMES_SHOWN = 3
 _LOCK = 0x65766F6C766572  # "evolver": one advisory lock for all migrations
 
 
@@ -44,8 +45,10 @@ def _config(connection: Connection | None = None) -> Config:
 def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str]:
     """Migrate to this version's revision; returns the revisions before and after.
 
-    Raises DatabaseError when the database is newer than this version of evolver.
+    Raises DatabaseError when the database is newer than this version of evolver, or belongs to another
+    program.
     """
+    _require_own(database)
     before = database.revision()
     if before is not None and before > REVISION:
         raise DatabaseError(
@@ -60,6 +63,30 @@ def upgrade(database: Database, revision: str = "head") -> tuple[str | None, str
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(_config(connection), revision)
     return before, REVISION
+
+
+def _require_own(database: Database) -> None:
+    """Refuse a database where another program has its tables, before anything in it is changed.
+
+    A SQLite file has one owner, and is easily named by mistake. In PostgreSQL people do keep several programs
+    in one schema: there, only tables that are named as evolver's are in the way.
+    """
+    with database.read() as connection:
+        found = set(inspect(connection).get_table_names())
+    foreign = found - {"alembic_version"}
+    is_own = {"alembic_version", experiment.name} <= found
+    is_in_the_way = database.is_sqlite or found & {"alembic_version", *metadata.tables}
+    if foreign and not is_own and is_in_the_way:
+        remedy = "give another file" if database.is_sqlite else "give evolver a database of its own"
+        raise DatabaseError(
+            f"{database} belongs to another program, which has tables there ({_some(foreign)}); "
+            f"nothing was changed; {remedy}"
+        )
+
+
+def _some(names: set[str]) -> str:
+    first = sorted(names)[:NAMES_SHOWN]
+    return ", ".join([*first, "…"] if len(names) > NAMES_SHOWN else first)
 
 
 def _use_wal(database: Database) -> None:

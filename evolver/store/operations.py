@@ -87,6 +87,12 @@ def without_holder(connection: Connection) -> list[int]:
 # --- rows that do not fit together -------------------------------------------------------------------
 
 
+def half_deleted(connection: Connection) -> list[str]:
+    """The experiments whose deletion is under way, or was interrupted."""
+    query = select(experiment.c.name).where(experiment.c.state == "deleting")
+    return list(connection.execute(query.order_by(experiment.c.id)).scalars())
+
+
 def orphans(connection: Connection) -> dict[str, int]:
     """How many rows there are of each kind that evolver never leaves behind; scans the history."""
     its_evaluation = evaluation.alias("its_evaluation")
@@ -96,12 +102,13 @@ def orphans(connection: Connection) -> dict[str, int]:
         its_evaluation.c.token == attempt.c.token,
     )
     searched = exists().where(evaluation.c.genome_id == genome.c.id, evaluation.c.purpose == "search")
+    doomed = exists().where(experiment.c.id == genome.c.experiment_id, experiment.c.state == "deleting")
     valued = exists().where(objective_value.c.evaluation_id == evaluation.c.id)
     queries = {
         "open attempts of evaluations that do not run": select(func.count())
         .select_from(attempt)
         .where(attempt.c.outcome == "running", ~held),
-        "genomes without an evaluation": select(func.count()).select_from(genome).where(~searched),
+        "genomes without an evaluation": select(func.count()).select_from(genome).where(~searched, ~doomed),
         "evaluations that are done but have no values": select(func.count())
         .select_from(evaluation)
         .where(evaluation.c.state == "done", ~valued),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evolver.store.schema import attempt, evaluation, experiment, objective_value
@@ -117,20 +117,20 @@ def failed_search(
     experiment_id: int | None = None,
     kind: str | None = None,
 ) -> list[Failed]:
-    """Search evaluations that failed and were not retried since, of a genome, an experiment or a kind."""
-    newer = evaluation.alias("newer")
-    was_retried = (
-        select(newer.c.id)
+    """Search evaluations that failed and were not retried since, of a genome, an experiment or a kind.
+
+    None of an experiment that is being deleted.
+    """
+    query = (
+        select(evaluation.c.id, evaluation.c.experiment_id, evaluation.c.genome_id, evaluation.c.failure_kind)
+        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
         .where(
-            newer.c.genome_id == evaluation.c.genome_id,
-            newer.c.purpose == "search",
-            newer.c.seed_no > evaluation.c.seed_no,
+            evaluation.c.purpose == "search",
+            evaluation.c.state == "failed",
+            experiment.c.state != "deleting",
+            ~was_retried(evaluation.c.genome_id, evaluation.c.seed_no),
         )
-        .exists()
     )
-    query = select(
-        evaluation.c.id, evaluation.c.experiment_id, evaluation.c.genome_id, evaluation.c.failure_kind
-    ).where(evaluation.c.purpose == "search", evaluation.c.state == "failed", ~was_retried)
     if genome_id is not None:
         query = query.where(evaluation.c.genome_id == genome_id)
     if experiment_id is not None:
@@ -138,6 +138,16 @@ def failed_search(
     if kind is not None:
         query = query.where(evaluation.c.failure_kind == kind)
     return [Failed(*row) for row in connection.execute(query.order_by(evaluation.c.id))]
+
+
+def was_retried(genome_id: ColumnElement[int], seed_no: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a genome has a newer search evaluation than that of this number."""
+    newer = evaluation.alias("newer")
+    return (
+        select(newer.c.id)
+        .where(newer.c.genome_id == genome_id, newer.c.purpose == "search", newer.c.seed_no > seed_no)
+        .exists()
+    )
 
 
 def retry(connection: Connection, failed: Failed) -> None:
@@ -159,6 +169,15 @@ def retry(connection: Connection, failed: Failed) -> None:
         update(experiment)
         .where(experiment.c.id == failed.experiment_id)
         .values(failed=experiment.c.failed - 1)
+    )
+
+
+def withdraw_open(connection: Connection, experiment_id: int) -> None:
+    """Remove the pending and running evaluations of an experiment that is being deleted."""
+    connection.execute(
+        delete(evaluation).where(
+            evaluation.c.experiment_id == experiment_id, evaluation.c.state.in_(["pending", "running"])
+        )
     )
 
 

@@ -23,7 +23,7 @@ FUNCTIONS = ("genome_is_immutable", "parentage_is_immutable")
 """What migrations make besides the tables of ``schema.py``; a test compares."""
 
 WORKER_INSERTS = ("attempt", "checkpoint", "epoch_metric", "objective_value", "worker")
-WORKER_DELETES = ("checkpoint",)  # rows of files that a newer checkpoint has made useless
+WORKER_DELETES = ("checkpoint",)  # rows of files that a newer checkpoint has made useless; see _keep_weights
 WORKER_UPDATES: Mapping[str, tuple[str, ...]] = {
     "attempt": (
         "dtype", "ended_at", "failure_kind", "log_tail", "message", "outcome", "resumed_from_epoch",
@@ -57,6 +57,7 @@ def statements(prefix: str) -> list[str]:
         *_own(owner),
         *_read(worker, reader),
         *_work(worker),
+        *_keep_weights(),
     ]
 
 
@@ -111,6 +112,22 @@ def _work(worker: str) -> Iterator[str]:
         yield f"GRANT UPDATE ({', '.join(columns)}) ON {table} TO {worker}"
     for table in WORKER_DELETES:
         yield f"GRANT DELETE ON {table} TO {worker}"
+
+
+def _keep_weights() -> Iterator[str]:
+    """Of checkpoints, only those to resume from can be deleted; the owner of the table is not bound by this.
+
+    A grant cannot tell rows apart. The policies are for all roles, also those that others have made.
+    """
+    yield "ALTER TABLE checkpoint ENABLE ROW LEVEL SECURITY"
+    for command, rule in (
+        ("SELECT", "USING (true)"),
+        ("INSERT", "WITH CHECK (true)"),
+        ("DELETE", "USING (kind = 'resume')"),
+    ):
+        policy = f"checkpoint_{command.lower()}"
+        yield f"DROP POLICY IF EXISTS {policy} ON checkpoint"
+        yield f"CREATE POLICY {policy} ON checkpoint FOR {command} {rule}"
 
 
 def _tables() -> tuple[str, ...]:

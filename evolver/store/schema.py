@@ -163,6 +163,7 @@ worker = Table(
     Column("expires_at", Timestamp, nullable=False),  # alive until then without another heartbeat
     _one_of("state", states.WORKER_STATES),
     Index("ix_worker_expires_at", "expires_at"),
+    sqlite_autoincrement=True,  # an id never comes back: the history names workers that are forgotten
 )
 
 _ENDED_UNNUMBERED = "state IN ('done', 'failed') AND purpose = 'search' AND ingest_no IS NULL"
@@ -186,7 +187,7 @@ evaluation = Table(
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("strikes", Integer, nullable=False, server_default="0"),  # crashes and losses
-    Column("worker_id", Id, _belongs_to("worker", on_delete="SET NULL")),
+    Column("worker_id", Id),  # who holds or held it; no reference, so that forgetting a worker costs nothing
     Column("token", String(32)),
     Column("lease_expires_at", Timestamp),
     Column("failure_kind", String),
@@ -226,7 +227,7 @@ attempt = Table(
     Column("id", Id, primary_key=True),
     Column("evaluation_id", Id, _belongs_to("evaluation"), nullable=False),
     Column("number", Integer, nullable=False),
-    Column("worker_id", Id, _belongs_to("worker", on_delete="SET NULL"), index=True),
+    Column("worker_id", Id),  # no reference, as in evaluation
     Column("host", String, nullable=False),
     Column("slot", Integer, nullable=False),
     Column("token", String(32), nullable=False, unique=True),

@@ -8,6 +8,8 @@ Experiment::
                  ▼ │ resume   ▼           │
                stopped ◄──────┘        finished   (running ─► finished: budget, hours or patience)
 
+    any state ─► deleting   (``evolver delete``; nothing leads back, and repeating it ends it)
+
 Evaluation::
 
     pending ─► running ─► done
@@ -24,17 +26,18 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-ExperimentState = Literal["created", "running", "paused", "stopped", "finished"]
+ExperimentState = Literal["created", "running", "paused", "stopped", "finished", "deleting"]
 EvaluationState = Literal["pending", "running", "done", "failed"]
 Purpose = Literal["search", "retrain", "transfer", "repeat"]
 
-EXPERIMENT_STATES: Final = ("created", "running", "paused", "stopped", "finished")
+EXPERIMENT_STATES: Final = ("created", "running", "paused", "stopped", "finished", "deleting")
 EXPERIMENT_TRANSITIONS: Final[dict[ExperimentState, frozenset[ExperimentState]]] = {
-    "created": frozenset({"running", "paused", "stopped"}),
-    "running": frozenset({"paused", "stopped", "finished"}),
-    "paused": frozenset({"running", "stopped"}),
-    "stopped": frozenset({"running"}),
-    "finished": frozenset({"running"}),
+    "created": frozenset({"running", "paused", "stopped", "deleting"}),
+    "running": frozenset({"paused", "stopped", "finished", "deleting"}),
+    "paused": frozenset({"running", "stopped", "deleting"}),
+    "stopped": frozenset({"running", "deleting"}),
+    "finished": frozenset({"running", "deleting"}),
+    "deleting": frozenset({"deleting"}),
 }
 
 EVALUATION_STATES: Final = ("pending", "running", "done", "failed")

@@ -13,7 +13,9 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy import Connection, Engine, event, exc, make_url
+
+from evolver.errors import DatabaseError
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,7 +25,10 @@ WORK: Channel = "evolver_work"
 RESULT: Channel = "evolver_result"
 DIRECT_VARIABLE = "EVOLVER_DATABASE_DIRECT_URL"
 """Set where EVOLVER_DATABASE_URL leads through a pooler in transaction mode: the way around it."""
-RECONNECT_S = 5.0
+RECONNECT_S = 60.0
+"""Between tries to make a direct connection; polling goes on meanwhile."""
+DIRECT_ANSWER_S = 2.0
+"""How long it is waited for: whoever makes it may have leases to renew."""
 
 
 def announce(connection: Connection, channel: Channel) -> None:
@@ -33,15 +38,23 @@ def announce(connection: Connection, channel: Channel) -> None:
 
 
 class Wakeups:
-    """The notifications of one channel. Never blocks, but for ``wait``, and never raises: polling goes on."""
+    """The notifications of one channel; what fails is left to polling.
+
+    Never blocks, but for ``wait``, and where a direct connection is to be made (``DIRECT_ANSWER_S``). Raises
+    DatabaseError when it is made and the direct URL is malformed.
+    """
 
     def __init__(self, engine: Engine, channel: Channel) -> None:
         self._channel = channel
         self._connection: psycopg.Connection[Any] | None = None
-        self._direct_url = os.environ.get(DIRECT_VARIABLE)
+        self._direct: tuple[Any, Any] | None = None
         self._connect_at = 0.0
         self._came = False
-        if engine.dialect.name == "postgresql" and not self._direct_url:
+        if engine.dialect.name != "postgresql":
+            return
+        if direct_url := os.environ.get(DIRECT_VARIABLE):
+            self._direct = _connect_arguments(engine, direct_url)
+        else:
             event.listen(engine, "connect", lambda connection, _record: self._listen(connection))
             engine.dispose()  # the next connection listens
 
@@ -57,14 +70,16 @@ class Wakeups:
 
     def _connect_directly(self) -> None:
         """Behind a pooler: a connection of its own, tried again now and then."""
-        if self._connection is not None or not self._direct_url or time.monotonic() < self._connect_at:
+        if self._connection is not None or self._direct is None or time.monotonic() < self._connect_at:
             return
         import psycopg  # not at the top: who uses SQLite need not load it
 
-        self._connect_at = time.monotonic() + RECONNECT_S
-        url = make_url(self._direct_url).set(drivername="postgresql")
+        from evolver.store.bounded import connect_within
+
+        arguments, parameters = self._direct
         with contextlib.suppress(psycopg.Error):
-            self._listen(psycopg.connect(url.render_as_string(hide_password=False), connect_timeout=5))
+            self._listen(connect_within(DIRECT_ANSWER_S, *arguments, **parameters))
+        self._connect_at = time.monotonic() + RECONNECT_S
 
     def fileno(self) -> int | None:
         """What becomes readable with a notification; None while there is no connection."""
@@ -93,3 +108,13 @@ class Wakeups:
         else:
             select.select([descriptor], [], [], seconds)
         return self.take()
+
+
+def _connect_arguments(engine: Engine, url: str) -> tuple[Any, Any]:
+    """What psycopg is to be called with for a URL of the same form as the database's."""
+    try:
+        return engine.dialect.create_connect_args(make_url(url))
+    except (exc.ArgumentError, ValueError):
+        raise DatabaseError(
+            f"malformed URL in {DIRECT_VARIABLE}; expected postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None

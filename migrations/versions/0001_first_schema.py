@@ -96,6 +96,7 @@ def _worker() -> None:
         sa.Column("expires_at", Timestamp, nullable=False),
         sa.CheckConstraint("state IN ('active', 'draining', 'stopped', 'faulted')", name="ck_worker_state"),
         sa.PrimaryKeyConstraint("id", name="pk_worker"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_worker_expires_at", "worker", ["expires_at"])
 
@@ -138,7 +139,8 @@ def _experiment() -> None:
         sa.Column("front_changed_at", sa.Integer(), server_default="0", nullable=False),
         sa.Column("active_s", sa.Float(), server_default="0", nullable=False),
         sa.CheckConstraint(
-            "state IN ('created', 'running', 'paused', 'stopped', 'finished')", name="ck_experiment_state"
+            "state IN ('created', 'running', 'paused', 'stopped', 'finished', 'deleting')",
+            name="ck_experiment_state",
         ),
         sa.CheckConstraint("born <= budget", name="ck_experiment_budget"),
         sa.CheckConstraint("population >= 4", name="ck_experiment_population"),
@@ -264,9 +266,6 @@ def _evaluation() -> None:
         sa.ForeignKeyConstraint(
             ["recipe_id"], ["recipe.id"], name="fk_evaluation_recipe_id", ondelete="RESTRICT"
         ),
-        sa.ForeignKeyConstraint(
-            ["worker_id"], ["worker.id"], name="fk_evaluation_worker_id", ondelete="SET NULL"
-        ),
         sa.PrimaryKeyConstraint("id", name="pk_evaluation"),
         sa.UniqueConstraint("experiment_id", "ingest_no", name="uq_evaluation_experiment_id_ingest_no"),
         sa.CheckConstraint("waits_for IS NULL OR state = 'pending'", name="ck_evaluation_waits_for"),
@@ -382,14 +381,10 @@ def _attempt() -> None:
         sa.ForeignKeyConstraint(
             ["evaluation_id"], ["evaluation.id"], name="fk_attempt_evaluation_id", ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(
-            ["worker_id"], ["worker.id"], name="fk_attempt_worker_id", ondelete="SET NULL"
-        ),
         sa.PrimaryKeyConstraint("id", name="pk_attempt"),
         sa.UniqueConstraint("evaluation_id", "number", name="uq_attempt_evaluation_id_number"),
         sa.UniqueConstraint("token", name="uq_attempt_token"),
     )
-    op.create_index("ix_attempt_worker_id", "attempt", ["worker_id"])
 
 
 def _checkpoint() -> None:

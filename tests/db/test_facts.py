@@ -12,7 +12,7 @@ from evolver.errors import NotFound
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.scheduler import Scheduler
 from evolver.search import Entry
-from evolver.store import claims, details, experiments, facts, fleet, leases, steps
+from evolver.store import claims, details, experiments, facts, fleet, history, leases, queue
 from evolver.store.claims import Claim
 from evolver.store.db import Database
 from evolver.store.schema import parentage
@@ -29,8 +29,8 @@ def test_status_before_anything_happened(database: Database) -> None:
     factories.created(database, budget=12)
     assert status(database) == facts.Status(
         experiment="search", state="created", state_reason=None, budget=12, evaluated=0, pending=0, running=0,
-        failed=0, front_size=0, best={}, workers=0, evaluations_per_hour=None, eta_s=None, leader=None,
-        faulted_workers=())  # fmt: skip
+        failed=0, failures=(), front_size=0, best={}, workers=0, evaluations_per_hour=None, eta_s=None,
+        leader=None, faulted_workers=())  # fmt: skip
 
 
 def test_status_counts_what_a_search_does_now(database: Database) -> None:
@@ -55,13 +55,8 @@ def test_status_counts_what_a_search_does_now(database: Database) -> None:
 
 def test_the_rate_is_that_of_the_last_results(database: Database) -> None:
     factories.finished(database, budget=12)
-    ended_at = (
-        "strftime('%Y-%m-%d %H:%M:%f', '2030-01-01', (ingest_no * 10) || ' seconds')"
-        if database.is_sqlite
-        else "timestamptz '2030-01-01' + ingest_no * interval '10 seconds'"
-    )
-    with database.write() as connection:  # a result every 10 seconds
-        connection.execute(text(f"UPDATE evaluation SET ended_at = {ended_at}"))
+    spread(database, 10.0)
+    with database.write() as connection:
         connection.execute(text("UPDATE experiment SET budget = 32, state = 'running'"))
 
     now = status(database)
@@ -69,6 +64,61 @@ def test_the_rate_is_that_of_the_last_results(database: Database) -> None:
     assert now.eta_s == pytest.approx(200)
     do(database, experiments.transition, factories.current(database), "paused")
     assert status(database).eta_s is None
+
+
+def spread(database: Database, every_s: float) -> None:
+    """Have the results ended at such intervals."""
+    ended_at = (
+        f"strftime('%Y-%m-%d %H:%M:%f', '2030-01-01', (ingest_no * {every_s}) || ' seconds')"
+        if database.is_sqlite
+        else f"timestamptz '2030-01-01' + ingest_no * interval '{every_s} seconds'"
+    )
+    with database.write() as connection:
+        connection.execute(text(f"UPDATE evaluation SET ended_at = {ended_at} WHERE ingest_no IS NOT NULL"))
+
+
+@pytest.mark.parametrize(
+    ("results", "every_s", "running", "per_hour"),
+    [
+        (4, 3600, 0, None),
+        (5, 3600, 0, 1),
+        (9, 1, 0, None),
+        (12, 1, 0, 3600),
+        (7, 3600, 4, None),
+        (8, 3600, 4, 1),
+    ],
+    ids=["few", "enough", "hasty", "quick", "one wave", "two waves"],
+)
+def test_no_rate_is_told_too_early(
+    database: Database, results: int, every_s: float, running: int, per_hour: float | None
+) -> None:
+    factories.created(database, budget=100)
+    worker_id = factories.registered_worker(database, slots=4)
+    scheduler = Scheduler(database)
+    for _ in range(results):
+        scheduler.step()
+        factories.complete(database, factories.must_claim(database, worker_id))
+    scheduler.step()
+    scheduler.close()
+    spread(database, every_s)
+    for _ in range(running):
+        factories.must_claim(database, worker_id)
+    assert status(database).evaluations_per_hour == (per_hour and pytest.approx(per_hour, rel=1e-3))
+
+
+def test_failures_are_told_by_kind_with_an_example(database: Database) -> None:
+    def fail_all(database: Database, claim: Claim) -> None:
+        factories.fail(database, claim, "oom" if claim.task.genome_id % 3 else "diverged")
+
+    factories.finished(database, end=fail_all, budget=9)
+    assert status(database).failures == (
+        facts.FailureCount("oom", 6, 8),
+        facts.FailureCount("diverged", 3, 9),
+    )
+    with database.write() as connection:
+        for one in queue.failed_search(connection, kind="diverged"):
+            queue.retry(connection, one)
+    assert status(database).failures == (facts.FailureCount("oom", 6, 8),)
 
 
 def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -> None:
@@ -89,7 +139,7 @@ def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -
 def test_the_front_of_any_time_is_what_the_changes_until_then_leave(database: Database) -> None:
     found = factories.finished(database, budget=30)
     with database.read() as connection:
-        changes = steps.all_memberships(connection, found.id)
+        changes = history.all_memberships(connection, found.id)
         for at in range(found.ingested + 1):
             expected: set[int] = set()
             for change in sorted(changes, key=lambda one: (one.at, isinstance(one, Entry))):
@@ -116,9 +166,9 @@ def test_genomes_are_listed_in_order_of_birth(database: Database) -> None:
         failed = facts.genomes(connection, found, states=["failed"])
     assert [one.birth for one in everything] == list(range(1, 13))
     assert failed == [one for one in everything if one.failure_kind == "oom"] != []
-    assert all(
-        set(one.objectives) == {"error", "loss", "params", "flops"} for one in everything if one not in failed
-    )
+    succeeded = [one for one in everything if one not in failed]
+    assert all(list(one.objectives) == ["error", "loss"] for one in succeeded)
+    assert all(set(one.other_values) == {"params", "flops"} for one in succeeded)
     assert all(one.objectives == {} for one in failed)
 
 

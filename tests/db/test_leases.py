@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from evolver.errors import LeaseLost
@@ -338,6 +338,35 @@ def test_a_release_costs_nothing_and_keeps_nobody_away(database: Database) -> No
         do(database, leases.release, claim.lease)
         assert attempt_of(database, claim.lease).outcome == "released"
     assert row_of(database, claim.lease.evaluation_id).strikes == 0
+
+
+def test_a_claim_whose_answer_was_lost_is_handed_back_by_its_token(database: Database) -> None:
+    factories.running(database)
+    worker_id, token = factories.registered_worker(database), claims.new_token()
+    with database.write() as connection:
+        offers = claims.offers(connection)
+        claimed = claims.claim(
+            connection, worker_id, token=token, slot=0, device="cpu", device_name="a processor", versions={},
+            lease_s=60.0, offers=offers,
+        )  # fmt: skip
+    assert claimed is not None
+    assert claimed.lease.token == token
+    other = factories.must_claim(database, worker_id).lease
+    assert do(database, leases.release_tokens, [token, claims.new_token()]) == 1
+    row = row_of(database, claimed.lease.evaluation_id)
+    assert (row.state, row.strikes) == ("pending", 0)
+    assert attempt_of(database, claimed.lease).outcome == "released"
+    assert row_of(database, other.evaluation_id).state == "running"
+    assert do(database, leases.release_tokens, [token]) == 0
+    assert do(database, leases.release_tokens, []) == 0
+
+
+def test_a_token_that_was_lost_since_hands_nothing_back(database: Database) -> None:
+    lost = claimed_lease(database)
+    with database.write() as connection:
+        connection.execute(update(evaluation).values(token="of another worker"))
+    assert do(database, leases.release_tokens, [lost.token]) == 0
+    assert row_of(database, lost.evaluation_id).state == "running"
 
 
 def test_finished_under_tells_whether_the_attempt_ended(database: Database) -> None:

@@ -87,3 +87,13 @@ def test_a_server_that_is_read_only_is_away(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         write(database, "SET TRANSACTION READ ONLY", WRITE)
     assert_sound(database)
+
+
+def test_a_connection_to_a_server_that_was_demoted_is_not_used_again(database: Database) -> None:
+    """Connections outlive the demotion; a new one may find the new primary."""
+    with database.single() as connection:
+        connection.execute(text("SET default_transaction_read_only = on"))
+    with pytest.raises(DatabaseUnavailable):
+        single(database, WRITE + " RETURNING id")
+    assert_sound(database)
+    write(database, WRITE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,7 @@ USES: dict[str, Use] = {
     "inherit": lambda c, found: queue.inherit(c, found.id),
     "other open": lambda c, found: queue.other_open(c, found.id),
     "status": facts.status,
+    "status with failures": lambda c, found: facts.status(c, replace(found, failed=1)),
     "front": facts.front_members,
     "earlier front": lambda c, found: facts.front_members(c, found, 500),
     "genome": lambda c, _: details.genome_detail(c, 777),

@@ -40,7 +40,7 @@ def test_a_deletion_that_begins_while_a_step_is_computed(
 
     def begin_to_delete() -> None:
         with database.write() as connection:
-            experiments.transition(connection, found, "stopped")
+            experiments.begin_removal(connection, found)
             experiments.remove_genomes(connection, found, 1_000)
 
     once_before_a_write(monkeypatch, begin_to_delete)
@@ -50,19 +50,6 @@ def test_a_deletion_that_begins_while_a_step_is_computed(
     scheduler.step()
     with database.read() as connection:
         assert experiments.find(connection, "search") is None
-
-
-def test_an_experiment_half_deleted_is_left_alone_by_schedulers(database: Database) -> None:
-    found = factories.running(database)
-    claim = factories.must_claim(database, factories.registered_worker(database))
-    with database.write() as connection:
-        experiments.transition(connection, found, "stopped")
-        experiments.remove_genomes(connection, found, 1)
-    factories.complete(database, claim)
-    Scheduler(database).step()
-
-    after = factories.current(database)
-    assert (after.state, after.ingested) == ("stopped", 0)
 
 
 def test_a_retry_while_the_last_step_is_computed_keeps_the_search_running(

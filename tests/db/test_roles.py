@@ -23,7 +23,8 @@ from sqlalchemy import create_engine, make_url, text
 from evolver.errors import InvalidInput
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.replay import replay
-from evolver.store import claims, leases, migrate, roles
+from evolver.scheduler import Scheduler
+from evolver.store import claims, experiments, leases, migrate, operations, roles
 from evolver.store.db import VARIABLE, Database, resolve_url
 from evolver.store.schema import metadata
 from tests import factories
@@ -183,6 +184,35 @@ def test_a_worker_may_do_all_that_the_lease_protocol_does(site: Site, search: Da
     factories.complete(hand, factories.must_claim(hand, factories.registered_worker(hand)))
     factories.do(hand, claims.worker_state, worker_id, "stopped")
     hand.dispose()
+
+
+def test_a_worker_may_not_delete_weights(site: Site, search: Database) -> None:
+    hand = Database.open(site.urls["hand"])
+    Scheduler(search).step()
+    claim = factories.must_claim(hand, factories.registered_worker(hand))
+    lease = claim.lease
+    keys = {kind: f"{lease.evaluation_id}/{lease.token}/{kind}" for kind in ("resume", "weights")}
+    for saved in (
+        SavedCheckpoint("resume", 1, keys["resume"], "0" * 64, 1),
+        SavedCheckpoint("weights", 1, keys["weights"], "0" * 64, 1),
+    ):
+        factories.do(hand, leases.record_checkpoint, lease, saved)
+    factories.complete(hand, claim)
+    factories.do(hand, leases.forget_checkpoints, list(keys.values()))
+    with hand.write() as connection:
+        connection.execute(text("DELETE FROM checkpoint"))
+    hand.dispose()
+
+    for url in site.urls.values():
+        reading = Database.open(url)
+        with reading.read() as connection:
+            assert operations.checkpoint_keys(connection) == {keys["weights"]}
+        reading.dispose()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):  # what pg_dump asks for
+        attempt(site.urls["guest"], "SET row_security = off; SELECT * FROM checkpoint")
+    factories.do(search, experiments.remove, factories.current(search))
+    with search.read() as connection:
+        assert operations.checkpoint_keys(connection) == set()
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN_TO_WORKERS)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import text
 
+from evolver.errors import DatabaseError
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, leases
 from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.wakeups import DIRECT_VARIABLE, RESULT, WORK, Wakeups
+from evolver.store.wakeups import DIRECT_ANSWER_S, DIRECT_VARIABLE, RESULT, WORK, Wakeups
 from tests import factories
 
 LONG_S = 20.0
@@ -140,6 +142,25 @@ def test_behind_a_pooler_a_direct_connection_listens(
     work.take()
     factories.running(database)
     assert is_woken(work)
+
+
+def test_a_direct_address_that_is_silent_does_not_hold_up_who_polls(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(DIRECT_VARIABLE, f"postgresql://127.0.0.1:{silent.getsockname()[1]}/evolver")
+        work = Wakeups(database.engine, WORK)
+        began = time.monotonic()
+        assert [work.take() for _ in range(3)] == [False] * 3
+    assert time.monotonic() - began < 2 * DIRECT_ANSWER_S
+
+
+def test_a_malformed_direct_address_is_told_at_the_start(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECT_VARIABLE, "db.example.org")
+    with pytest.raises(DatabaseError, match=f"malformed URL in {DIRECT_VARIABLE}"):
+        Wakeups(database.engine, WORK)
 
 
 def test_without_postgresql_there_is_only_the_pause(sqlite_url: str) -> None:

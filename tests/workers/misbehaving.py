@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from evolver.errors import (
@@ -43,12 +44,21 @@ RAISED: dict[str, BaseException] = {
 
 
 class Misbehaving:
-    """Implements ``evolver.evaluation.Evaluator``. A data directory named ``missing`` lacks the data."""
+    """Implements ``evolver.evaluation.Evaluator``. A data directory named ``missing`` lacks the data,
+    and at one named ``hanging`` the check does not end."""
 
     def check(self, dataset: DatasetRef, context: Context) -> str | None:
         if context.data_dir.name == "missing":
             raise EnvironmentFault("the data are missing; give --data-dir")
+        if context.data_dir.name == "hanging":
+            time.sleep(60)
         return "ab" * 32
+
+    def check_measures(self, measures: Collection[str], context: Context) -> None:
+        if not measures <= MEASURED.keys():
+            raise EnvironmentFault("latency_ms cannot be measured here: there is no clock")
+        if "train_s" in measures and context.device_slots > 1:
+            raise EnvironmentFault(f"{context.device} is shared by {context.device_slots}")
 
     def evaluate(self, task: Task, context: Context) -> Outcome:
         action = task.code["do"]

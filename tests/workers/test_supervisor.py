@@ -22,9 +22,11 @@ from evolver.store import claims, experiments, leases, schema
 from evolver.store.db import Database, DatabaseUnavailable
 from tests.workers.searches import install_misbehaving, rows, set_timeout, start_search
 from workers import slots
-from workers.main import run_worker, worker_command
+from workers.claiming import Claimer
+from workers.main import make_slots, run_worker, worker_command
 from workers.options import WorkerOptions
-from workers.supervisor import WorkerEvent
+from workers.supervisor import Supervisor, WorkerEvent
+from workers.work import Ending, Work
 
 WAIT_S = 30.0
 
@@ -179,6 +181,16 @@ def test_skips_what_it_has_no_data_for_and_says_so(database: Database, tmp_path:
     assert rows(database, schema.attempt) == []
     (worker,) = rows(database, schema.worker)
     assert (worker.state, worker.note) == ("stopped", None)
+
+
+def test_a_check_of_the_data_that_hangs_is_ended(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slots, "CHECK_S", 1.0)
+    start_search(database, [{"do": "finish"}], name="lacking")
+    assert run_worker(options(database, data_dir=tmp_path / "hanging")) == 0
+    assert "skipping experiment 'lacking': the check of the data took longer than 1 s" in caplog.text
+    assert rows(database, schema.attempt) == []
 
 
 def test_other_data_than_the_experiment_has_are_refused(database: Database) -> None:
@@ -336,6 +348,82 @@ def test_a_result_outlives_an_outage_that_is_longer_than_its_lease(
     assert run_worker(options(database, lease_s=1.0)) == 0
     assert rows(database, schema.evaluation)[0].state == "done"
     assert [one.outcome for one in rows(database, schema.attempt)] == ["done"]
+
+
+def test_a_turn_tries_a_database_that_is_away_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}] * 3)
+    places = make_slots(("cpu",), options(database, slots=3), "checkpoints")
+    info = claims.WorkerInfo("host", 1, "cpu", 3, {})
+    supervisor = Supervisor(database, places, info, options(database))
+    with database.write() as conn:
+        supervisor._register(conn)
+        offers = claims.offers(conn)
+    for place in places:
+        claim = Claimer(database, info, lease_s=60.0).claim(supervisor._worker_id, place, offers)
+        assert claim is not None
+        place.work = Work(claim, trusted_until=math.inf, ready_by=math.inf)
+        place.work.end(Ending.done(claim.lease, {"error": 0.25, "loss": 0.5}, ""))
+    tries: list[str] = []
+
+    def away(_database: Database, mode: str) -> Connection:
+        tries.append(mode)
+        raise DatabaseUnavailable("the server is away")
+
+    with supervisor._signals:
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "_begin", away)
+            for _ in range(6):
+                before = len(tries)
+                supervisor._turn()
+                assert len(tries) <= before + 1
+        assert len(tries) >= 4, "the renewal and each result, in turns of their own"
+        while any(place.work for place in places):
+            supervisor._turn()
+    assert {one.state for one in rows(database, schema.evaluation)} == {"done"}
+
+
+def test_a_claim_whose_answer_is_lost_costs_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}])
+    claim, single, claimed = claims.claim, Database.single, []
+
+    def claiming(*arguments: object, **named: object) -> claims.Claim | None:
+        claimed.append(claim(*arguments, **named))  # type: ignore[arg-type]
+        return claimed[-1]
+
+    @contextmanager
+    def severed_after_the_claim(opened: Database) -> Iterator[Connection]:
+        with single(opened) as conn:
+            yield conn
+        if len(claimed) == 1:
+            raise DatabaseUnavailable("the connection was lost")
+
+    monkeypatch.setattr(claims, "claim", claiming)
+    monkeypatch.setattr(Database, "single", severed_after_the_claim)
+    assert run_worker(options(database, max_evaluations=1, idle_timeout_s=None, lease_s=4.0)) == 0
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["released", "done"]
+    assert rows(database, schema.evaluation)[0].strikes == 0
+
+
+def test_who_leaves_hands_back_a_claim_whose_answer_is_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "finish"}])
+    claim = claims.claim
+
+    def committed_in_vain(conn: Connection, *arguments: object, **named: object) -> None:
+        claim(conn, *arguments, **named)  # type: ignore[arg-type]
+        conn.commit()
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise DatabaseUnavailable("the connection was lost")
+
+    monkeypatch.setattr(claims, "claim", committed_in_vain)
+    assert run_worker(options(database)) == 0
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["released"]
+    assert rows(database, schema.worker)[0].state == "stopped"
 
 
 def test_a_worker_that_was_taken_for_dead_registers_again(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from sqlalchemy import make_url
 
 from evolver.evaluation import DatasetRef
 from evolver.store.claims import Offer
+from evolver.store.db import Database, DatabaseUnavailable
 from tests.workers.searches import SAMPLE
 from workers import main, readiness
 from workers.loop import Backoff, SignalWatch
 from workers.options import WorkerOptions, checkpoint_base
-from workers.process import Death
+from workers.outage import Outage
+from workers.process import Death, _environment
 from workers.readiness import Readiness
 
 
@@ -36,6 +39,17 @@ def test_experiments_on_the_same_data_share_a_check() -> None:
     ready = Readiness()
     ready.conclude(offer("a"), None)
     assert ready.servable([offer("b"), offer("c", dataset_id=2)]) == [offer("b")]
+
+
+def test_other_objectives_on_the_same_data_have_a_check_of_their_own() -> None:
+    ready, measured = Readiness(), replace(offer("b"), objectives=("error", "energy_j"))
+    ready.conclude(offer("a"), None)
+    assert (ready.servable([measured]), ready.to_check([measured], [])) == ([], measured)
+    ready.conclude(measured, "energy_j cannot be measured here")
+    assert ready.servable([offer("a"), measured]) == [offer("a")]
+    ready.conclude(measured, None)
+    ready.doubt("train", 1)
+    assert ready.servable([offer("a"), measured]) == []
 
 
 def test_what_is_missing_is_looked_for_again(
@@ -90,6 +104,48 @@ def test_a_signal_interrupts_the_wait_and_handlers_are_put_back() -> None:
 )
 def test_a_death_has_a_name(returncode: int | None, text: str) -> None:
     assert str(Death(returncode)) == text
+
+
+def test_a_training_process_is_not_told_the_way_to_the_database() -> None:
+    secret = ("EVOLVER_DATABASE_URL", "EVOLVER_DATABASE_DIRECT_URL", "PGPASSWORD", "PGPASSFILE")
+    found = _environment({**dict.fromkeys(secret, "secret"), "HOME": "/root", "OMP_NUM_THREADS": "7"}, 2)
+    assert "secret" not in found.values()
+    assert (found["HOME"], found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == ("/root", "7", "2")
+
+
+@pytest.mark.parametrize(("lease_s", "wait_s"), [(1.0, 0.5), (5.0, 1.25), (60.0, 15.0)])
+def test_the_database_is_not_waited_for_until_the_leases_run_out(
+    monkeypatch: pytest.MonkeyPatch, lease_s: float, wait_s: float
+) -> None:
+    asked: dict[str, object] = {}
+
+    def opening(_url: str | None, **bounds: object) -> None:
+        asked.update(bounds)
+        raise DatabaseUnavailable("not in this test")
+
+    monkeypatch.setattr(Database, "open", opening)
+    with pytest.raises(DatabaseUnavailable):
+        main.run_worker(WorkerOptions(device="cpu", lease_s=lease_s))
+    assert asked == {"wait_s": wait_s, "answer_within_s": wait_s}
+
+
+def test_an_outage_is_told_once_and_ends_with_a_turn_without_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    outage = Outage()
+    for _ in range(2):
+        outage.begin_turn()
+        with outage.tolerated("write"), outage.tolerated("delete"):
+            raise DatabaseUnavailable("the server is away")
+        assert outage.failed
+    assert [record.message for record in caplog.records] == [
+        "cannot delete: the server is away; trying again"
+    ]
+    outage.begin_turn()
+    with outage.tolerated("write"):
+        pass
+    assert caplog.records[-1].message == "the database is back"
 
 
 def test_checkpoints_lie_beside_the_database() -> None:
