@@ -152,9 +152,9 @@ class Search:
 
 
 def frame(rows: Iterable[Any]) -> pd.DataFrame:
-    """A data frame of frozen values, a row each; the values of ``objectives`` become columns.
+    """A data frame of frozen values, a row each; the values of ``objectives`` and others become columns.
 
-    A field wins over an objective of the same name, such as ``params``. Raises EnvironmentFault without
+    A field wins over a value of the same name, such as ``params``. Raises EnvironmentFault without
     pandas.
     """
     try:
@@ -165,5 +165,5 @@ def frame(rows: Iterable[Any]) -> pd.DataFrame:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    objectives = row.pop("objectives", {})
-    return {**row, **{name: value for name, value in objectives.items() if name not in row}}
+    values = {**row.pop("other_values", {}), **row.pop("objectives", {})}
+    return {**row, **{name: value for name, value in values.items() if name not in row}}

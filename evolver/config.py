@@ -18,6 +18,7 @@ from evolver.breeding import BREEDER_VERSION
 from evolver.datasets.spec import split_counts
 from evolver.errors import InvalidInput, UnknownName
 from evolver.store.experiments import Experiment, NewDataset, Settings
+from evolver.validation import first_fault
 
 SPLIT_SEED = 0
 """Of every data set's train/validation split, so that experiments on one data set can be compared."""
@@ -76,11 +77,10 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
     try:
         config = ExperimentConfig.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            raise UnknownName("setting", key, ExperimentConfig.model_fields) from error
-        raise InvalidInput(f"{key.replace('_', '-')}: {first['msg']} (got {first['input']!r})") from error
+        fault = first_fault(error)
+        if fault.is_unknown:
+            raise UnknownName("setting", fault.key, ExperimentConfig.model_fields) from error
+        raise InvalidInput(f"{fault.key.replace('_', '-')}{fault.text}") from error
     if config.budget < config.population:
         raise InvalidInput(
             f"the budget ({config.budget}) is smaller than the population ({config.population}): "
@@ -108,6 +108,7 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
     training = recipe.load(config.recipe, overrides)
     info = datasets.describe(config.dataset, data_dir)
     train, validation = split_counts(info.train_total, None)
+    _require_a_batch(split_counts(info.train_total, config.limit_train)[0], training.batch_size)
     settings = Settings(
         name=name,
         limit_train=config.limit_train,
@@ -132,6 +133,14 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
     )
     data = NewDataset(config.dataset, info.sample, train, validation, info.test, SPLIT_SEED, info.sha256)
     return settings, data
+
+
+def _require_a_batch(samples: int, batch_size: int) -> None:
+    if samples < batch_size:
+        raise InvalidInput(
+            f"{samples} samples are left to train on, fewer than a batch of {batch_size}: bring more, "
+            "raise --limit-train, or lower batch_size under [recipe_settings] in a --config file"
+        )
 
 
 def initial_selector_state(settings: Settings) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from evolver import objectives
 from evolver.errors import InvalidInput, UnknownName
 from evolver.store.facts import GenomeFact
 
+FORMATS = (".png", ".svg", ".pdf")
 LOGARITHMIC = ("params", "flops")
 FRONT_COLOUR, DOMINATED_COLOUR = "#c2410c", "#94a3b8"
 
@@ -38,11 +39,15 @@ def axes_of(names: Sequence[str], x: str | None = None, y: str | None = None) ->
 
 
 def plot_front(picture: FrontPicture, output: Path) -> None:
-    """Draw into a file of matplotlib's formats (png, svg, pdf); the directory must exist.
+    """Draw into a file of one of the FORMATS, which its name ends in; the directory must exist.
 
-    Raises InvalidInput when nothing has been evaluated, or the file cannot be written, and
-    UnknownName for an axis that is no value of the genomes.
+    Raises InvalidInput for another format, when nothing has been evaluated, or the file cannot be written,
+    and UnknownName for an axis that is no value of the genomes.
     """
+    if output.suffix.lower() not in FORMATS:
+        raise InvalidInput(
+            f"cannot draw '{output.name}': its name must end in one of the formats {', '.join(FORMATS)}"
+        )
     if not picture.evaluated:
         raise InvalidInput(f"experiment '{picture.experiment}' has no evaluated genome yet; nothing to draw")
     members = {one.genome_id for one in picture.front}
@@ -53,7 +58,8 @@ def plot_front(picture: FrontPicture, output: Path) -> None:
 
 
 def _value(fact: GenomeFact, name: str) -> float:
-    values = {"params": float(fact.params), "flops": float(fact.flops), **fact.objectives}
+    costs = {"params": float(fact.params), "flops": float(fact.flops)}
+    values = {**costs, **fact.other_values, **fact.objectives}
     if name not in values:
         raise UnknownName("axis", name, values)
     return values[name]
@@ -96,8 +102,6 @@ def _draw(
         figure.savefig(output)
     except OSError as error:
         raise InvalidInput(f"cannot write {output}: {error.strerror or error}") from error
-    except ValueError as error:  # matplotlib names the formats that it knows
-        raise InvalidInput(f"cannot write {output}: {error}") from error
 
 
 def _is_staircase(ys: Sequence[float]) -> bool:
@@ -106,6 +110,8 @@ def _is_staircase(ys: Sequence[float]) -> bool:
 
 
 def _axis_label(name: str) -> str:
+    if name == "error":  # tables show accuracies
+        return "validation error (1 − accuracy)"
     try:
         (objective,) = objectives.load([name])
     except UnknownName:

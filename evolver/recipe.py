@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evolver.errors import InvalidInput, UnknownName
+from evolver.validation import first_fault
 
 
 class Recipe(BaseModel):
@@ -36,8 +37,10 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augmentation: Literal["dataset", "none"] = "dataset"
     precision: Literal["fp32", "auto"] = "fp32"
-    """``auto``: bf16 autocast where the hardware has it, else fp32."""
+    """``auto``: bf16 autocast where the hardware has it, and TF32 for what stays fp32 on such a GPU."""
     channels_last: bool = True
+    stop_flat: bool = True
+    """End a training whose loss does not leave chance (``workers.hopeless`` says when that is)."""
     deterministic: bool = False
     """Bit-equal curves on the same device and build, at some cost in speed."""
 
@@ -81,8 +84,7 @@ def parse(data: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(dict(data))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UnknownName("recipe setting", where, Recipe.model_fields) from error
-        raise InvalidInput(f"recipe setting '{where}': {first['msg']} (got {first['input']!r})") from error
+        fault = first_fault(error)
+        if fault.is_unknown:
+            raise UnknownName("recipe setting", fault.key, Recipe.model_fields) from error
+        raise InvalidInput(f"recipe setting '{fault.key}'{fault.text}") from error

@@ -116,8 +116,8 @@ def main() -> None:
     \b
     Exit codes:
       0    done
-      1    an error
-      2    wrong input: an unknown name, a wrong value, a step that is not possible now
+      1    an error; also: all trainings failed, or doctor found a problem
+      2    wrong input: an unknown name, a wrong value, or not possible now
       3    the database: unreachable, malformed URL, another revision
       4    this machine: data, device, disk, or a package is missing
       130  interrupted by Ctrl-C

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import console, echo_json
+from evolver.cli.output import console, counted, echo_json
 from evolver.errors import InvalidInput
 from evolver.store.db import Database, resolve_url
 from evolver.store.schema import REVISION
@@ -139,9 +139,10 @@ def copy(source: str, target: str, force: bool, as_json: bool) -> None:
     if as_json:
         echo_json({"from": names[0], "to": names[1], "rows": copied.rows, "handed_back": copied.handed_back})
         return
-    click.echo(f"copied {sum(copied.rows.values())} rows from {names[0]} to {names[1]}")
+    click.echo(f"copied {counted(sum(copied.rows.values()), 'row')} from {names[0]} to {names[1]}")
     if copied.handed_back:
-        click.echo(f"{copied.handed_back} evaluations that were running are pending in the copy")
+        running = counted(copied.handed_back, "running evaluation")
+        click.echo(f"{running} handed back: pending in the copy")
     click.echo(f"next: use the copy alone; set EVOLVER_DATABASE_URL to {names[1]}")
     click.echo("      evolver scheduler   and anywhere   evolver worker" + checkpoints)
 

@@ -19,7 +19,7 @@ from evolver.cli.options import (
     json_option,
     opened,
 )
-from evolver.cli.output import console, echo_json, state_text, table
+from evolver.cli.output import console, counted, echo_json, state_text, table
 from evolver.errors import IllegalTransition
 from evolver.store import experiments
 from evolver.store.db import Database
@@ -32,7 +32,7 @@ DELETED_AT_ONCE = 1_000
 
 @click.command(
     epilog=examples(
-        "evolver new shirts --dataset fashion-mnist --space small --budget 300 --recipe fast",
+        "evolver new shirts --dataset fashion-mnist --budget 300 --recipe fast",
         "evolver new own --dataset npz:/data/pets.npz --objectives error,params",
     )
 )
@@ -127,13 +127,14 @@ def list_experiments(db_url: str | None, as_json: bool) -> None:
 def delete(name: str, yes: bool, db_url: str | None, as_json: bool) -> None:
     """Delete the experiment NAME with its genomes, results and history.
 
-    Files of checkpoints and weights stay. A scheduler or worker that is at it drops what it does.
+    Files of checkpoints and weights stay. A scheduler or worker that is at it drops what it does. Should
+    it be interrupted, the experiment is 'deleting' and of no other use; the same command ends it.
     """
     with opened(db_url) as database:
         with database.read() as connection:
             found = experiments.get(connection, name)
         if not yes:
-            what = f"experiment '{name}' ({found.state}) with its {found.born} genomes"
+            what = f"experiment '{name}' ({found.state}) with its {counted(found.born, 'genome')}"
             click.confirm(f"Delete {what} for ever?", abort=True, err=True)
         _delete(database, found)
     if as_json:
@@ -144,9 +145,8 @@ def delete(name: str, yes: bool, db_url: str | None, as_json: bool) -> None:
 
 def _delete(database: Database, found: Experiment) -> None:
     """In parts, so that the searches beside it need not wait; what was begun can be repeated."""
-    if found.state in ("running", "paused", "created"):
-        with database.write() as connection:
-            experiments.transition(connection, found, "stopped", "being deleted")
+    with database.long_write() as connection:
+        experiments.begin_removal(connection, found)
     out = console(stderr=True)
     with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("deleting", total=found.born)

@@ -9,8 +9,9 @@ from shlex import quote
 import click
 from sqlalchemy import Connection
 
+from evolver.cli import weights
 from evolver.cli.options import ID, db_option, examples, json_option, opened
-from evolver.cli.output import console, echo_json, front_rows, front_table
+from evolver.cli.output import console, counted, device_warning, echo_json, front_rows, front_table
 from evolver.errors import InvalidInput
 from evolver.store import details, experiments, facts, queue
 from evolver.store.details import AttemptFact
@@ -27,6 +28,9 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
     with opened(db_url) as database, database.read() as connection:
         found = experiments.get(connection, name)
         members = facts.front_members(connection, found)
+        devices = facts.mixed_devices(connection, found)
+    if devices:
+        click.echo(f"warning: {device_warning(devices)}", err=True)
     objectives = found.settings.objectives
     if as_json:
         echo_json(front_rows(members, objectives))
@@ -41,7 +45,11 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
 @db_option
 @json_option
 def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
-    """Everything about one genome: its network block by block, results, attempts and curve."""
+    """Everything about one genome: its network block by block, results, attempts and curve.
+
+    In JSON, objectives are those of the experiment, other_values were measured beside them, and weights are
+    relative to the --checkpoint-url of the worker.
+    """
     with opened(db_url) as database, database.read() as connection:
         detail = details.genome_detail(connection, genome_id)
         found = experiments.get(connection, detail.experiment)
@@ -51,6 +59,9 @@ def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
     from evolver.cli import portrait
 
     console().print(portrait.of(detail, found))
+    for one in detail.evaluations:
+        if one.weights:
+            click.echo(f"weights ({one.purpose}): {weights.found(database, one.weights)}")
 
 
 @click.command(
@@ -125,11 +136,14 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
     with opened(db_url) as database, database.write() as connection:
         if kind is not None:
             found = experiments.get(connection, target) if target else None
+            if found:
+                experiments.require_whole(found)
             failed = queue.failed_search(connection, kind=kind, experiment_id=found.id if found else None)
         else:
             failed = queue.failed_search(connection, genome_id=_genome_id(target))
             if not failed:
-                details.genome_detail(connection, _genome_id(target))  # tells when there is no such genome
+                detail = details.genome_detail(connection, _genome_id(target))
+                experiments.require_whole(experiments.get(connection, detail.experiment))
         for one in failed:
             queue.retry(connection, one)
         states = _reopen(connection, failed)
@@ -137,7 +151,7 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
         echo_json({"retried": [one.genome_id for one in failed], "states": states})
         return
     click.echo(
-        f"{len(failed)} genomes will be evaluated again"
+        f"{counted(len(failed), 'genome')} will be evaluated again"
         if failed
         else "nothing to retry: no such failure, or it was retried already"
     )
@@ -149,7 +163,7 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
 def _genome_id(target: str | None) -> int:
     if target is None or not target.isdecimal():
         raise InvalidInput("give the id of a genome, or --kind KIND for all failures of a kind")
-    return ID.convert(int(target), None, None)
+    return int(ID(target))
 
 
 def _reopen(connection: Connection, failed: Sequence[Failed]) -> dict[str, str]:

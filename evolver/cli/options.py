@@ -13,8 +13,8 @@ from evolver.store.db import VARIABLE, Database, resolve_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ID = click.IntRange(max=2**63 - 1)
-BUDGET = click.IntRange(max=2**31 - 1)
+ID = click.IntRange(1, 2**63 - 1)
+BUDGET = click.IntRange(1, 2**31 - 1)
 """No larger numbers fit into the columns of the database."""
 ANSWER_S = 15.0
 """A PostgreSQL server that is silent for so long counts as away, for commands that go on."""
@@ -101,6 +101,8 @@ def worker_options(function: F) -> F:
             data_dir_option,
             click.option("--download", is_flag=True, help="Download data sets that are missing."),
             click.option("--checkpoint-url", metavar="URL", help="Directory of checkpoints and weights."),
+            click.option("--track", multiple=True, metavar="KIND:WHERE",
+                         help="Write curves to tensorboard:DIR or mlflow:URI; may be given twice."),
         ],
     )  # fmt: skip
 

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evolver.store.facts import GenomeFact, Status
+from evolver.store.facts import FAILURE_WINDOW, GenomeFact, Status
 
-STATE_STYLES = {"running": "green", "paused": "yellow", "stopped": "yellow", "finished": "cyan"}
+STATE_STYLES = {
+    "running": "green", "paused": "yellow", "stopped": "yellow", "finished": "cyan", "deleting": "red",
+}  # fmt: skip
 FAULTS_SHOWN = 3
+LONG_WORD = 12
+UNITS = {"s": "s", "ms": "ms", "j": "J", "bytes": "B"}
+"""Units that names of values may end in, as people write them."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -44,20 +49,37 @@ def _plain(value: Any) -> Any:
 # --- numbers -----------------------------------------------------------------------------------------
 
 
-def label(objective: str) -> str:
-    """What people call an objective: the error is shown as an accuracy."""
-    return "accuracy" if objective == "error" else objective
+def label(name: str) -> str:
+    """What people call an objective or another value: errors are shown as accuracies, units beside values."""
+    stem, unit, argument = _parts(name)
+    words = stem.replace("_", " ") + (" time" if unit == "s" else "") + argument
+    return f"{words.removesuffix('error')}accuracy" if words.endswith("error") else words
 
 
-def shown(objective: str, value: float | None) -> str:
-    """An objective's value for people."""
+def shown(name: str, value: float | None) -> str:
+    """The value of that name for people, with its unit."""
     if value is None:
         return "–"
-    if objective.endswith("error"):
+    if name.endswith("error"):
         return f"{100 * (1 - value):.2f} %"
-    if objective in ("params", "flops"):
+    if name in ("params", "flops"):
         return compact(value)
-    return f"{value:.4g}"
+    unit = _parts(name)[1]
+    if unit == "bytes":
+        return size(value)
+    return f"{value:.3g} {UNITS[unit]}" if unit else f"{value:.4g}"
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """``latency_ms:64`` as ``latency``, its unit (empty when the name has none), and ``:64``."""
+    plain, colon, argument = name.partition(":")
+    stem, _, unit = plain.rpartition("_")
+    return (stem, unit, colon + argument) if stem and unit in UNITS else (plain, "", colon + argument)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 genome, 2 genomes."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def compact(number: float) -> str:
@@ -91,12 +113,17 @@ def duration(seconds: float | None) -> str:
 
 
 def table(*columns: str, left: Sequence[str] = (), title: str | None = None) -> Table:
-    """An empty table: columns are aligned to the right, except those in ``left``."""
+    """An empty table: columns are aligned to the right, except those in ``left``.
+
+    Where 80 columns are too few, the widest values are folded; no word of a head is, unless it is long.
+    """
     made = Table(
         title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold"
     )
     for column in columns:
-        made.add_column(column, justify="left" if column in left else "right", overflow="fold")
+        longest = min(LONG_WORD, max(map(len, column.split())))
+        justify: JustifyMethod = "left" if column in left else "right"
+        made.add_column(column, justify=justify, overflow="fold", min_width=longest)
     return made
 
 
@@ -132,8 +159,15 @@ def state_text(state: str) -> Text:
 
 
 def best_text(best: Mapping[str, float]) -> str:
-    """The least value of each objective, in one line."""
+    """The least value of each objective, in one line. Say "of each": it is not one genome that has them."""
     return ", ".join(f"{label(name)} {shown(name, value)}" for name, value in best.items()) or "–"
+
+
+def failures_text(status: Status) -> str:
+    """The failures by kind, with a genome for each, in one line."""
+    kinds = ", ".join(f"{one.number} {one.kind} (genome {one.genome_id})" for one in status.failures)
+    told = sum(one.number for one in status.failures)
+    return kinds if told == status.failed else f"{kinds or 'none'} in the last {FAILURE_WINDOW} results"
 
 
 def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
@@ -146,22 +180,31 @@ def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     progress.add_row(ProgressBar(status.budget, status.evaluated, width=36), done)
     rate = status.evaluations_per_hour
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("best", best_text(status.best))
+    grid.add_row("best of each", best_text(status.best))
     grid.add_row("front", str(status.front_size))
     grid.add_row("queue", f"{status.running} running, {status.pending} pending, {status.failed} failed")
-    grid.add_row("rate", f"{rate:.0f} an hour" if rate else "–")
+    if status.failed:
+        grid.add_row("failures", failures_text(status))
+    grid.add_row("rate", f"{rate:.{0 if rate >= 10 else 1}f} an hour" if rate else "–")
     grid.add_row("time left", duration(status.eta_s))
-    grid.add_row("workers", str(status.workers))
+    grid.add_row("workers", f"{status.workers} with a valid lease, in all searches")
     grid.add_row("scheduler", status.leader or "none")
     faults = [f"worker {fault}" for fault in status.faulted_workers[:FAULTS_SHOWN]]
-    return Group(head, progress, grid, *(Text(f"! {note}", "yellow") for note in [*faults, *notes]))
+    devices = [device_warning(status.mixed_devices)] if status.mixed_devices else []
+    return Group(head, progress, grid, *(Text(f"! {note}", "yellow") for note in [*devices, *faults, *notes]))
+
+
+def device_warning(devices: Sequence[str]) -> str:
+    """That values were measured on several types of device."""
+    return f"measured on devices of several types, whose values must not be compared: {', '.join(devices)}"
 
 
 def status_line(status: Status) -> str:
     """One search in one line, for logs."""
     return (
         f"{status.experiment}: {status.state}, {status.evaluated}/{status.budget} evaluated, "
-        f"{status.failed} failed, front {status.front_size}, best {best_text(status.best)}, "
+        f"{status.failed} failed, front {status.front_size}, "
+        f"best of each objective: {best_text(status.best)}; "
         f"time left {duration(status.eta_s)}, workers {status.workers}"
     )
 

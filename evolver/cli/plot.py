@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import echo_json
+from evolver.cli.output import counted, echo_json
 from evolver.store import experiments, facts
 
 
@@ -34,4 +34,5 @@ def plot(name: str, output: Path, x: str | None, y: str | None, db_url: str | No
     if as_json:
         echo_json({"output": output, "front": len(members), "evaluated": len(evaluated), "x": x, "y": y})
     else:
-        click.echo(f"drew {len(members)} genomes of the front, {len(evaluated)} in all, into {output}")
+        drawn = counted(len(members), "genome")
+        click.echo(f"drew {drawn} of the front, {len(evaluated)} in all, into {output}")

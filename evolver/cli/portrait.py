@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from evolver.cli.output import duration, label, shown, table
+from evolver.cli.output import counted, duration, label, shown, table
 from evolver.errors import EvolverError
 from evolver.step import load_space
 from evolver.store.details import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
@@ -21,7 +22,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def of(detail: GenomeDetail, found: Experiment) -> RenderableType:
-    """A genome of an experiment, with everything that is known about it."""
+    """A genome of an experiment, with all that is known about it but where its weights are."""
     return Group(_facts(detail), "", _network(detail, found), *_evaluations(detail))
 
 
@@ -34,7 +35,8 @@ def _facts(detail: GenomeDetail) -> Table:
     )
     grid.add_row("born by", f"{detail.operator} of {parents}" if parents else detail.operator)
     grid.add_row(
-        "bred for", f"slot {detail.slot}, after {detail.born_after_ingest} results, try {detail.tries}"
+        "bred for",
+        f"slot {detail.slot}, after {counted(detail.born_after_ingest, 'result')}, try {detail.tries}",
     )
     grid.add_row("born at", f"{detail.born_at:%Y-%m-%d %H:%M:%S} UTC, seed {list(detail.rng_seed)}")
     grid.add_row("phenotype", detail.phenotype[:16])
@@ -56,21 +58,15 @@ def _evaluations(detail: GenomeDetail) -> Iterator[RenderableType]:
         again = f", repetition {one.seed_no}" if one.seed_no else ""
         yield ""
         yield Text.assemble((one.purpose, "bold"), f"{again}: {one.state}{_failure(one)}")
-        if one.objectives:
-            yield "  ".join(
-                f"{_value_label(name)} {shown(name, value)}" for name, value in one.objectives.items()
+        values = {**one.objectives, **one.other_values}
+        if values:
+            yield Columns(
+                [f"{label(name)} {shown(name, value)}" for name, value in values.items()], padding=(0, 2)
             )
-        if one.weights:
-            yield f"weights {one.weights}"
         if one.curve:
             yield _curve(one.curve)
         if one.attempts:
             yield _attempts(one.attempts)
-
-
-def _value_label(name: str) -> str:
-    """Errors are shown as accuracies: ``test_error`` too."""
-    return name.replace("error", "accuracy") if name.endswith("error") else label(name)
 
 
 def _failure(evaluation: EvaluationFact) -> str:
@@ -143,7 +139,7 @@ def family(genome: Ancestor, ancestors: Sequence[Ancestor], depth: int) -> Rende
                 following.append((branch.add(_line(by_id[parent])), by_id[parent]))
         generation = following
     hidden = len(ancestors) + 1 - len(drawn)
-    note = f"{hidden} more ancestors: --depth {depth * 2}, or --json for all" if hidden else ""
+    note = f"{counted(hidden, 'more ancestor')}: --depth {depth * 2}, or --json for all" if hidden else ""
     return Group(root, note) if note else root
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from evolver.cli import INTERRUPTED
+from evolver.cli import INTERRUPTED, weights
 from evolver.cli.display import Display
 from evolver.cli.options import (
     ANSWER_S,
@@ -21,9 +21,9 @@ from evolver.cli.options import (
     opened,
     worker_options,
 )
-from evolver.cli.output import compact, console, echo_json, shown, table
+from evolver.cli.output import compact, console, counted, echo_json, shown, table
 from evolver.cli.stopping import Stopping, stop_workers
-from evolver.errors import InvalidInput
+from evolver.errors import EvolverError, InvalidInput, NotFound
 from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_options
 from evolver.retraining import Retraining, enqueue, full_recipe
 from evolver.store import details, experiments
@@ -65,18 +65,19 @@ def retrain(
     data_dir: Path | None,
     download: bool,
     checkpoint_url: str | None,
+    track: tuple[str, ...],
     db_url: str | None,
     as_json: bool,
 ) -> None:
     """Train genomes of NAME in full, then test them, with local workers.
 
     Trains from scratch on training and validation data together and looks at the test data once. What
-    was retrained under the same recipe before is not trained again. Ctrl-C hands the work back (exit
-    code 130), and the same command goes on later.
+    was retrained under the same recipe before is not trained again, unless it failed. Ctrl-C hands the
+    work back (exit code 130), and the same command goes on later. Exit code 1 when all of them failed.
     """
     if front and genome_ids:
         raise InvalidInput("give --front or --genome, not both")
-    local = LocalOptions(workers, device, slots, data_dir or DATA_DIR, download, checkpoint_url)
+    local = LocalOptions(workers, device, slots, data_dir or DATA_DIR, download, checkpoint_url, track)
     with opened(db_url, answer_within_s=ANSWER_S) as database:
         with database.read() as connection:
             found = experiments.get(connection, name)
@@ -89,7 +90,8 @@ def retrain(
         interrupted = False
         with Display(console(stderr=as_json)) as display:
             display.say(
-                f"retraining {len(asked.genome_ids)} genomes for {full.epochs} epochs ({full.name}), "
+                f"retraining {counted(len(asked.genome_ids), 'genome')} for "
+                f"{counted(full.epochs, 'epoch')} ({full.name}), "
                 f"{asked.enqueued} of them newly enqueued"
             )
             if workers:
@@ -105,7 +107,7 @@ def _train(database: Database, name: str, asked: Retraining, local: LocalOptions
     left = -1
     with Stopping() as stopping:
         try:
-            while left and not stopping.requested:
+            while left and not (stopping.requested or workers.all_left):
                 try:
                     rows = _rows(database, asked)
                     left = sum(row.state in OPEN for row in rows)
@@ -123,7 +125,10 @@ def _train(database: Database, name: str, asked: Retraining, local: LocalOptions
 
 def _rows(database: Database, asked: Retraining) -> list[RetrainFact]:
     with database.read() as connection:
-        return details.retrainings(connection, asked.genome_ids, asked.recipe_id)
+        found = details.retrainings(connection, asked.genome_ids, asked.recipe_id)
+    if len(found) < len(asked.genome_ids):
+        raise NotFound("genomes that were to be retrained were deleted meanwhile")
+    return found
 
 
 def _progress(rows: list[RetrainFact]) -> str:
@@ -138,12 +143,25 @@ def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_js
         rows = details.retrainings(connection, asked.genome_ids, asked.recipe_id)
         genomes = [details.genome_detail(connection, row.genome_id) for row in rows]
     reports = [
-        _result(row, detail, _weights_path(database, row.weights, local))
+        _result(row, detail, row.weights and weights.path_of(database, row.weights, local.checkpoint_url))
         for row, detail in zip(rows, genomes, strict=True)
     ]
     if as_json:
         echo_json(reports)
-        return
+    else:
+        _print_reports(reports)
+    failed = [row for row in rows if row.state == "failed"]
+    if failed and len(failed) == len(rows):
+        kinds = ", ".join(
+            f"{number} {kind}" for kind, number in Counter(r.failure_kind for r in failed).items()
+        )
+        raise EvolverError(
+            f"all {counted(len(failed), 'final training')} failed: {kinds}; "
+            f"see why: evolver logs {failed[0].genome_id}"
+        )
+
+
+def _print_reports(reports: list[dict[str, Any]]) -> None:
     made = table(
         "genome", "state", "search accuracy", "test accuracy", "test loss", "params", left=("state",)
     )
@@ -164,28 +182,22 @@ def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_js
             out.print(f"weights of {one['genome_id']}: {one['weights']}", markup=False, soft_wrap=True)
 
 
-def _result(row: RetrainFact, detail: GenomeDetail, weights: str | None) -> dict[str, Any]:
-    """One final training, as ``--json`` prints it."""
+def _result(row: RetrainFact, detail: GenomeDetail, weights_path: str | None) -> dict[str, Any]:
+    """One final training, as ``--json`` prints it.
+
+    ``weights_path``: where they lie if workers keep their checkpoints where this command's would.
+    """
     searched = [one for one in detail.evaluations if one.purpose == "search" and one.state == "done"]
+    values = {**searched[-1].other_values, **searched[-1].objectives} if searched else {}
     return {
         "genome_id": row.genome_id,
         "evaluation_id": row.evaluation_id,
         "state": row.state,
         "failure_kind": row.failure_kind,
         "failure_message": row.failure_message,
-        "search_error": searched[-1].objectives.get("error") if searched else None,
+        "search_error": values.get("error"),
         "test_error": row.values.get("test_error"),
         "test_loss": row.values.get("test_loss"),
         "params": detail.params,
-        "weights": weights,
+        "weights": weights_path,
     }
-
-
-def _weights_path(database: Database, key: str | None, local: LocalOptions) -> str | None:
-    """Where the weights lie, if workers keep their checkpoints where this command's would."""
-    if key is None:
-        return None
-    from workers.options import WorkerOptions, checkpoint_base
-
-    base = checkpoint_base(WorkerOptions(checkpoint_url=local.checkpoint_url), database.url)
-    return f"{base.rstrip('/')}/{key}"

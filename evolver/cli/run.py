@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -26,7 +26,16 @@ from evolver.cli.options import (
     opened,
     worker_options,
 )
-from evolver.cli.output import console, echo_json, front_rows, front_table, status_line, status_view
+from evolver.cli.output import (
+    console,
+    counted,
+    echo_json,
+    failures_text,
+    front_rows,
+    front_table,
+    status_line,
+    status_view,
+)
 from evolver.cli.settings import Given
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
@@ -36,7 +45,7 @@ from evolver.scheduler import Scheduler
 from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.experiments import Experiment, NewDataset, Settings
-from evolver.store.facts import GenomeFact
+from evolver.store.facts import GenomeFact, Status
 from evolver.store.wakeups import Wakeups
 
 LOOK_EVERY_S = 0.5
@@ -66,6 +75,7 @@ def run(
     data_dir: Path | None,
     download: bool,
     checkpoint_url: str | None,
+    track: tuple[str, ...],
     db_url: str | None,
     as_json: bool,
     **options: Any,
@@ -73,11 +83,12 @@ def run(
     """Search for NAME here: make it if it is not there, else go on with it.
 
     Runs the scheduler and local workers until the search is finished. Ctrl-C once stops in good order
-    (exit code 130), and the same command goes on later; twice leaves at once. Other workers, on any
-    machine, may join at any time. With --json, what happens is told on stderr.
+    (exit code 130), and the same command goes on later; twice leaves at once. So does 'evolver drain' of
+    all its workers. Other workers, on any machine, may join at any time. With --json, what happens is
+    told on stderr. A search in which every evaluation failed ends with exit code 1.
     """
     given = settings.read(options, config_file, data_dir)
-    local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url)
+    local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url, track)
     new = _checked(name, given, _find(db_url, name), local)
     with opened(db_url, create=True, answer_within_s=ANSWER_S) as database:
         with Display(console(stderr=as_json)) as display:
@@ -108,6 +119,7 @@ def _checked(name: str, given: Given, found: Experiment | None, local: LocalOpti
         fields = {key: getattr(data, key) for key in NewDataset.__slots__}
         evaluator, dataset = built.evaluator, DatasetRef(id=0, **fields)
     else:
+        experiments.require_whole(found)
         settings.require_same(found, given)
         evaluator, dataset = found.settings.evaluator, found.dataset
     if local.number and not (found and found.state == "finished"):
@@ -143,9 +155,11 @@ def _search(database: Database, name: str, local: LocalOptions, display: Display
     with Stopping() as stopping:
         watch = _Watch(database, name, workers, display, stopping, scheduler.wakeups)
         try:
-            scheduler.run(lambda: stopping.requested or watch.ended, watch.wait)
+            scheduler.run(lambda: stopping.requested or watch.ended or workers.all_left, watch.wait)
             if stopping.requested:
                 display.say("stopping: the workers hand their work back; Ctrl-C again leaves at once")
+            elif workers.all_left:
+                display.say("stopping: no local worker is left; the same command goes on")
         finally:
             stop_workers(workers, stopping)
             scheduler.close()
@@ -186,6 +200,7 @@ class _Watch:
             found = experiments.find(connection, self._name)
             if found is None:
                 raise NotFound(f"experiment '{self._name}' was deleted meanwhile")
+            experiments.require_whole(found)
             status = facts.status(connection, found)
             present = fleet.live(connection)
         notes = [f"worker {one.host}:{one.pid}: {one.note}" for one in present if one.note]
@@ -200,40 +215,42 @@ def _report(database: Database, name: str, given: Given, *, as_json: bool, inter
         found = experiments.get(connection, name)
         status = facts.status(connection, found)
         members = facts.front_members(connection, found)
-        failed = facts.genomes(connection, found, states=("failed",)) if not members else []
     objectives = found.settings.objectives
     if as_json:
         echo_json({"status": asdict(status), "front": front_rows(members, objectives)})
-        return
-    out = console()
-    out.print(status_line(status), markup=False, soft_wrap=True)
-    if members and not interrupted:
+    else:
+        out = console()
+        out.print(status_line(status), markup=False, soft_wrap=True)
+        if members and not interrupted:
+            out.print()
+            out.print(front_table(members, objectives, title=f"Front of '{name}'"))
         out.print()
-        out.print(front_table(members, objectives, title=f"Front of '{name}'"))
-    out.print()
-    for line in _next_commands(database, name, given, members, failed, ended=status.state == "finished"):
-        out.print(line, markup=False, soft_wrap=True)
+        for line in _next_commands(database, given, status, members):
+            out.print(line, markup=False, soft_wrap=True)
+    if status.state == "finished" and status.failures and not members:
+        raise EvolverError(
+            f"all {counted(status.failed, 'evaluation')} of '{name}' failed: {failures_text(status)}; "
+            f"see why: evolver logs {status.failures[0].genome_id}{_db_option(database)}"
+        )
 
 
 def _next_commands(
-    database: Database,
-    name: str,
-    given: Given,
-    members: Sequence[GenomeFact],
-    failed: Sequence[GenomeFact],
-    *,
-    ended: bool,
-) -> list[str]:
-    source = click.get_current_context().get_parameter_source("db_url")
-    db = f" --db {quote(str(database))}" if source is click.core.ParameterSource.COMMANDLINE else ""
+    database: Database, given: Given, status: Status, members: Sequence[GenomeFact]
+) -> Iterator[str]:
+    db = _db_option(database)
     data = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
-    typed = quote(name)
-    if not ended:
-        return [f"go on:  evolver run {typed}{data}{db}"]
-    if not members:
-        return [f"why did all fail?  evolver logs {one.genome_id}{db}" for one in failed[-1:]]
-    return [
-        f"draw it:          evolver plot {typed} --output front.png{db}",
-        f"look at a genome: evolver show {members[0].genome_id}{db}",
-        f"train it in full: evolver retrain {typed}{data}{db}",
-    ]
+    typed = quote(status.experiment)
+    if status.state != "finished":
+        yield f"go on:  evolver run {typed}{data}{db}"
+    elif members:
+        yield f"draw it:          evolver plot {typed} --output front.png{db}"
+        yield f"look at a genome: evolver show {members[0].genome_id}{db}"
+        for one in status.failures[:1]:
+            yield f"see a failure:    evolver logs {one.genome_id}{db}"
+        yield f"train it in full: evolver retrain {typed}{data}{db}"
+
+
+def _db_option(database: Database) -> str:
+    """What other commands need to find the database, when it was named on the command line."""
+    source = click.get_current_context().get_parameter_source("db_url")
+    return f" --db {quote(str(database))}" if source is click.core.ParameterSource.COMMANDLINE else ""

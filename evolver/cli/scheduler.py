@@ -36,7 +36,7 @@ def scheduler(names: tuple[str, ...], lease_s: float, db_url: str | None) -> Non
     with opened(db_url, answer_within_s=lease_s) as database:
         with database.read() as connection:
             for name in names:
-                experiments.get(connection, name)
+                experiments.require_whole(experiments.get(connection, name))
         leading = Scheduler(database, names, lease_s=lease_s)
         with Stopping() as stopping:
             try:

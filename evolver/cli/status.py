@@ -25,7 +25,12 @@ WATCH_S = 2.0
 @db_option
 @json_option
 def status(name: str | None, watch: bool, db_url: str | None, as_json: bool) -> None:
-    """How the search NAME stands, or all of them."""
+    """How the search NAME stands, or all of them.
+
+    Workers are counted by their leases, for all searches together: one that crashed is counted until its
+    lease ends, a minute by default. The rate is that of the last 50 results, once there are enough to tell.
+    Failures are listed by kind, with a genome to look at: evolver logs ID.
+    """
     with opened(db_url) as database:
         if not watch:
             _print(_read(database, name), name, as_json)

@@ -24,6 +24,7 @@ from evolver.errors import InvalidInput, UnknownName
 from evolver.genome.fields import REAL_DECIMALS, ChoiceField, GeneFields, IntegerField, RealField
 from evolver.genome.plan import STEM_CHANNELS
 from evolver.space import Json
+from evolver.validation import first_fault
 
 
 def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -127,12 +128,11 @@ def parse(settings: Mapping[str, Json]) -> Bounds:
     try:
         return Bounds.model_validate(dict(settings))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        setting = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            raise UnknownName("space setting", setting, Bounds.model_fields) from error
-        where = f"space setting '{setting}'" if setting else "space settings"
-        raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        fault = first_fault(error)
+        if fault.is_unknown:
+            raise UnknownName("space setting", fault.key, Bounds.model_fields) from error
+        where = f"space setting '{fault.key}'" if fault.key else "space settings"
+        raise InvalidInput(f"{where}{fault.text}") from error
 
 
 PRESETS: Mapping[str, Bounds] = {

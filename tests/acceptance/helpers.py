@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def create(database: Database, name: str = "demo", **values: Any) -> None:
         experiments.create(connection, settings, data, config.initial_selector_state(settings))
 
 
-def search(database: Database, name: str = "demo", *, failing: tuple[int, ...] = ()) -> None:
+def search(database: Database, name: str = "demo", *, failing: Collection[int] = ()) -> None:
     """Run a search to its end, with made-up values. ``failing`` are the births that run out of memory."""
     scheduler = Scheduler(database, [name])
     with database.write() as connection:
@@ -98,5 +99,5 @@ def _evaluate(database: Database, claim: Claim, *, fails: bool) -> None:
         if fails:
             leases.fail(connection, claim.lease, "oom", "too large", log_tail="out of memory\n")
         else:
-            values = {"error": 0.5 / genome_id, "loss": 0.1 * genome_id}
+            values = {"error": 0.5 / genome_id, "loss": 0.1 * genome_id, "train_s": 6.0}
             leases.complete(connection, claim.lease, values, log_tail="hello from the training\n")

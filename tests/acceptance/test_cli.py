@@ -12,9 +12,14 @@ import pytest
 from sqlalchemy import text
 
 from evolver import __version__
-from evolver.cli import COMMANDS
+from evolver.cli import COMMANDS, retrain
+from evolver.errors import EvolverError
+from evolver.localrun import LocalOptions
 from evolver.replay import replay
+from evolver.retraining import enqueue, full_recipe
+from evolver.store import experiments
 from evolver.store.db import Database
+from tests import factories
 from tests.acceptance.helpers import cli, create, facts_of, refused, search
 
 ROOT = Path(__file__).parents[2]
@@ -71,10 +76,12 @@ def test_status_of_one_search(url: str) -> None:
     assert {key: status[key] for key in wanted} == wanted
     assert status["best"] == {"error": pytest.approx(0.5 / 12), "loss": pytest.approx(0.1)}
     assert status["front_size"] == 11
-    assert status["evaluations_per_hour"] > 0
+    assert status["evaluations_per_hour"] is None  # all came within a second
+    assert status["failures"] == [{"kind": "oom", "number": 1, "genome_id": FAILED}]
     shown = cli("status", "demo", url=url).stdout
+    assert "1 oom (genome 3)" in shown
+    assert "best of each  accuracy 95.83 %, loss" in shown
     assert "demo  finished (budget)" in shown
-    assert "accuracy 95.83 %" in shown
 
 
 def test_status_of_all_searches(url: str) -> None:
@@ -112,11 +119,34 @@ def test_show(url: str) -> None:
     detail = facts_of("show", 12, url=url)
     assert detail["genome_id"] == 12
     assert detail["experiment"] == "demo"
-    assert detail["evaluations"][0]["objectives"]["loss"] == pytest.approx(1.2)
+    (evaluation,) = detail["evaluations"]
+    assert evaluation["objectives"] == {"error": pytest.approx(0.5 / 12), "loss": pytest.approx(1.2)}
+    assert evaluation["other_values"] == {"train_s": 6.0}
     shown = cli("show", 12, url=url).stdout
     assert max(map(len, shown.splitlines())) <= 80
-    for part in ("birth 12 of 'demo'", "block 1", "output", "accuracy 95.83 %", "testhost", "█"):
+    values = ("accuracy 95.83 %", "train time 6 s")
+    for part in ("birth 12 of 'demo'", "block 1", "output", *values, "testhost", "█"):
         assert part in shown
+
+
+def test_show_says_where_weights_are(url: str, tmp_path: Path) -> None:
+    database = Database.open(url)
+    with database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO checkpoint (evaluation_id, attempt_token, epoch, kind, key, sha256, bytes) "
+                "SELECT id, 'token', 3, 'weights', '12/token/weights.safetensors', 'hash', 9 "
+                "FROM evaluation WHERE genome_id = 12"
+            )
+        )
+    database.dispose()
+    key = "12/token/weights.safetensors"
+    shown = cli("show", 12, url=url).stdout
+    assert f"weights (search): {key}, relative to its worker's --checkpoint-url" in shown
+    path = tmp_path / "evolver.checkpoints" / key
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert f"weights (search): {path}\n" in cli("show", 12, url=url).stdout
 
 
 def test_show_of_a_failure_and_of_a_code_that_was_tampered_with(url: str) -> None:
@@ -143,7 +173,7 @@ def test_lineage(url: str) -> None:
     assert deepest["ancestors"][-1]["distance"] > 1
     tree = cli("lineage", deepest["genome_id"], url=url).stdout
     assert all(str(parent) in tree for parent in deepest["parent_ids"])
-    assert "more ancestors: --depth 2" in cli("lineage", deepest["genome_id"], "--depth", 1, url=url).stdout
+    assert "more ancestor: --depth 2" in cli("lineage", deepest["genome_id"], "--depth", 1, url=url).stdout
 
 
 def test_logs(url: str) -> None:
@@ -221,6 +251,32 @@ def test_retrain_enqueues_once(url: str) -> None:
     assert "has no result" in refused("retrain", "demo", "--workers", 0, "--genome", FAILED, url=url)
     assert "is empty" in refused("retrain", "other", "--workers", 0, url=url)
     assert facts_of("status", "demo", url=url)["pending"] == 0  # the search's own queue
+
+
+def test_a_run_in_which_all_failed_ends_with_an_error(url: str) -> None:
+    database = Database.open(url)
+    create(database, "hopeless", budget=4)
+    search(database, "hopeless", failing=range(1, 100))
+    database.dispose()
+    result = cli("run", "hopeless", url=url)
+    assert result.exit_code == 1
+    line = "evolver: all 4 evaluations of 'hopeless' failed: 4 oom (genome 16); see why: evolver logs 16\n"
+    assert result.stderr == line
+    assert cli("run", "hopeless", "--json", url=url).exit_code == 1
+    assert cli("run", "demo", url=url).exit_code == 0  # one of 12 failed
+    assert "see a failure:    evolver logs 3" in cli("run", "demo", url=url).stdout
+
+
+def test_a_retraining_in_which_all_failed_is_an_error(url: str) -> None:
+    database = Database.open(url)
+    with database.write() as connection:
+        found = experiments.get(connection, "demo")
+        asked = enqueue(connection, found, [12], full_recipe(found.settings.recipe, None, 5))
+    factories.fail(database, factories.must_claim(database, factories.registered_worker(database)), "oom")
+    local = LocalOptions(0, "cpu", 1, Path(), download=False, checkpoint_url=None)
+    with pytest.raises(EvolverError, match="all 1 final training failed: 1 oom; see why: evolver logs 12"):
+        retrain._report(database, asked, local, as_json=True)
+    database.dispose()
 
 
 # --- what is loaded ----------------------------------------------------------------------------------

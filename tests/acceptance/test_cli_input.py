@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,9 @@ BAD_SETTINGS = [
     (["--selector", "moed"], "did you mean moead"),
     (["--recipe", "fst"], "did you mean fast"),
     (["--evaluator", "trian"], "did you mean train"),
-    (["--population", "3"], "greater than or equal to 4"),
-    (["--population", "20000", "--budget", "20000"], "less than or equal to 10000"),
-    (["--budget", "3000000000"], "less than or equal to 2147483647"),
+    (["--population", "3"], "population must be at least 4, not 3"),
+    (["--population", "20000", "--budget", "20000"], "population must be at most 10000"),
+    (["--budget", "3000000000"], "budget must be at most 2147483647"),
     (["--budget", "5", "--population", "10"], "smaller than the population"),
     (["--epochs", "0"], "epochs"),
     (["--epochs", "many"], "See 'evolver"),
@@ -73,6 +75,27 @@ def test_bad_database_urls(url: str, message: str) -> None:
     assert "secret" not in line
 
 
+def test_a_server_that_is_away() -> None:
+    for url, place in (("127.0.0.1:1", "host 127.0.0.1, port 1"), ("localhost:2", "host localhost, port 2")):
+        line = refused("status", "--db", f"postgresql://me:secret@{url}/evolver", code=3)
+        assert f"check that the server runs ({place}) and that the URL is right" in line
+        assert "secret" not in line
+
+
+def test_a_file_of_another_program(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / "contacts.db")) as file:
+        file.execute("CREATE TABLE people (name TEXT)")
+    before = (directory / "contacts.db").read_bytes()
+    for command in (
+        ["new", "demo", "--space", "tiny"],
+        ["run", "demo", "--space", "tiny"],
+        ["db", "upgrade"],
+    ):
+        line = refused(*command, "--db", "sqlite:///contacts.db", code=3)
+        assert "belongs to another program, which has tables there (people)" in line
+    assert (directory / "contacts.db").read_bytes() == before
+
+
 def test_a_file_that_is_no_database(directory: Path) -> None:
     (directory / "evolver.db").write_text("something else, of some length, that SQLite does not know" * 20)
     assert "not a SQLite database" in refused("status", code=3)
@@ -109,13 +132,23 @@ def test_a_budget_that_no_column_holds(sqlite_url: str) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "code", "message"),
     [("--device", "gpu", 2, "unknown device"), ("--device", "cuda:99", 2, "this machine has"),
-     ("--checkpoint-url", "nowhere://x", 4, "checkpoints cannot be kept")],
+     ("--checkpoint-url", "nowhere://x", 4, "checkpoints cannot be kept"),
+     ("--checkpoint-url", "/dev/null/x", 4, "Not a directory; give another --checkpoint-url")],
 )  # fmt: skip
 def test_what_no_worker_here_can_do(
     directory: Path, option: str, value: str, code: int, message: str
 ) -> None:
     assert message in refused("run", "demo", "--space", "tiny", option, value, code=code)
     assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["retrain", "demo"], ["worker"]], ids=lambda command: command[0])
+def test_no_training_begins_where_its_checkpoints_cannot_be_kept(sqlite_url: str, command: list[str]) -> None:
+    database = Database.open(sqlite_url)
+    create(database)
+    database.dispose()
+    line = refused(*command, "--checkpoint-url", "/dev/null/x", url=sqlite_url, code=4)
+    assert "checkpoints at /dev/null/x cannot be written: Not a directory" in line
 
 
 def test_names(directory: Path) -> None:
@@ -166,8 +199,8 @@ def test_new_takes_file_and_options(directory: Path) -> None:
 
 def test_the_path_of_own_data_is_not_stored(directory: Path) -> None:
     (directory / "far" / "away").mkdir(parents=True)
-    images = np.zeros((20, 8, 8), dtype=np.uint8)
-    labels = np.arange(20) % 2
+    images = np.zeros((100, 8, 8), dtype=np.uint8)
+    labels = np.arange(100) % 2
     np.savez(directory / "far/away/pets.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     shown = cli("new", "demo", "--space", "tiny", "--dataset", f"npz:{directory}/far/away/pets.npz").stdout
     assert f"evolver worker demo --data-dir {directory}/far/away" in shown

@@ -135,6 +135,24 @@ def test_a_worker_that_was_killed_is_replaced(sqlite: Database) -> None:
     assert "a worker ended with status -9" in output
 
 
+def test_a_run_whose_workers_were_all_asked_to_leave_ends_in_good_order(sqlite: Database) -> None:
+    command = ["run", "demo", *OPTIONS, "--budget", 400, "--workers", 2]
+    process = _start(sqlite, *command, evaluation_s="0.2")
+    _wait_for(lambda: _has_evaluated(sqlite, 2) and len(_live(sqlite)) == 2)
+    first, second = _live(sqlite)
+    os.kill(first.pid, signal.SIGTERM)
+    url = sqlite.url.render_as_string(hide_password=False)
+    assert cli("drain", second.id, url=url).exit_code == 0
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert output.count("a worker was asked to leave") == 2
+    assert "no local worker is left" in output
+    assert "go on:  evolver run demo" in output
+    status = _status(sqlite)
+    assert status is not None
+    assert (status.state, status.running, status.workers, status.leader) == ("running", 0, 0, None)
+
+
 def _live(database: Database) -> list[fleet.WorkerFact]:
     with database.read() as connection:
         return fleet.live(connection)

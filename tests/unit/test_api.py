@@ -35,6 +35,8 @@ def test_experiments_and_what_they_hold(url: str) -> None:
         assert [one.birth for one in demo.genomes()] == list(range(1, 9))
         assert demo.genomes() == db.genomes("demo")
         assert demo.front(at=0) == []
+        assert {tuple(one.objectives) for one in demo.front()} == {("error", "loss")}
+        assert {tuple(one.other_values) for one in demo.front()} == {("train_s",)}
 
 
 def test_genomes(url: str) -> None:
@@ -62,6 +64,7 @@ def test_data_frames(url: str) -> None:
         genomes = frame(db.genomes("demo"))
         assert len(genomes) == 8
         assert genomes.set_index("genome_id").loc[8, "error"] == pytest.approx(0.5 / 8)
+        assert genomes.set_index("genome_id").loc[8, "train_s"] == 6.0
         assert list(frame(db.curves(8))["epoch"]) == [1, 2, 3]
 
 

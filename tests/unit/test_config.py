@@ -26,7 +26,7 @@ def test_objectives_may_be_one_string() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"population": 3}, "population: .* greater than or equal to 4"),
+        ({"population": 3}, "population must be at least 4, not 3"),
         ({"budget": 10, "population": 11}, "smaller than the population"),
         ({"epochs": 0}, "epochs"),
         ({"limit_train": 1}, "limit-train"),
@@ -69,6 +69,26 @@ def test_presets_can_be_refined() -> None:
     values = {"recipe": "fast", "epochs": 7, "recipe_settings": {"lr": 0.2}}
     settings, _ = config.build("demo", config.parse(values), HERE)
     assert (settings.recipe["epochs"], settings.recipe["lr"], settings.recipe["name"]) == (7, 0.2, "fast")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("lr", 0, "recipe setting 'lr' must be greater than 0, not 0"),
+        ("batch_size", 0, "recipe setting 'batch_size' must be at least 2, not 0"),
+        ("batch_size", 2000, "1150 samples are left to train on, fewer than a batch of 2000"),
+        ("epoch", 3, "unknown recipe setting 'epoch'; did you mean epochs"),
+    ],
+)
+def test_recipes_that_do_not_train(key: str, value: float, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        config.build("demo", config.parse({"recipe_settings": {key: value}}), HERE)
+
+
+def test_a_limit_leaves_at_least_a_batch() -> None:
+    with pytest.raises(InvalidInput, match="63 samples are left to train on, fewer than a batch of 64"):
+        config.build("demo", config.parse({"limit_train": 79}), HERE)
+    config.build("demo", config.parse({"limit_train": 80}), HERE)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -176,6 +176,12 @@ class TestNpz:
         with pytest.raises(InvalidInput, match=message):
             read_npz(npz_file(tmp_path, **changes))
 
+    def test_refuses_images_of_various_sizes(self, tmp_path: Path) -> None:
+        images = np.empty(6, object)
+        images[:] = [np.zeros((5, 4 + index), np.uint8) for index in range(6)]
+        with pytest.raises(InvalidInput, match=r"plain arrays \(samples of one size, .* Object arrays"):
+            read_npz(npz_file(tmp_path, x_train=images))
+
     def test_refuses_other_names_and_lists_both(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "data.npz", images=np.zeros(3), y_train=np.zeros(3))
         with pytest.raises(

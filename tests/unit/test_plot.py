@@ -23,7 +23,8 @@ def _genome(genome_id: int, error: float, params: int) -> GenomeFact:
         state="done",
         failure_kind=None,
         ingest_no=genome_id,
-        objectives={"error": error, "loss": 2 * error},
+        objectives={"error": error},
+        other_values={"loss": 2 * error},
     )
 
 
@@ -44,7 +45,8 @@ def test_a_picture_is_written(tmp_path: Path, x: str, y: str) -> None:
 def test_a_vector_picture_names_what_is_on_it(tmp_path: Path) -> None:
     plot_front(_picture(), tmp_path / "front.svg")
     text = (tmp_path / "front.svg").read_text()
-    for part in ("demo on digits", "front (2)", "dominated (1)", "params (trainable parameters)"):
+    labels = ("validation error (1 − accuracy)", "params (trainable parameters)")
+    for part in ("demo on digits", "front (2)", "dominated (1)", *labels):
         assert f"<!-- {part} -->" in text
 
 
@@ -62,6 +64,7 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
         plot_front(_picture(x="errors"), tmp_path / "x.png")
     with pytest.raises(InvalidInput, match="No such file"):
         plot_front(_picture(), tmp_path / "missing" / "x.png")
-    with pytest.raises(InvalidInput, match="Format 'xyz'"):
-        plot_front(_picture(), tmp_path / "x.xyz")
+    for name in ("x.xyz", "x"):
+        with pytest.raises(InvalidInput, match=r"one of the formats \.png, \.svg, \.pdf"):
+            plot_front(_picture(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
