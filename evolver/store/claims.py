@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     and_,
-    case,
     exists,
     insert,
     literal,
@@ -131,7 +130,7 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
             experiment.c.evaluator,
             experiment.c.limit_train,
             experiment.c.objectives,
-            and_(experiment.c.state == "running").label("searches"),
+            and_(experiment.c.state == "running", dataset.c.id == experiment.c.dataset_id).label("searches"),
             dataset,
         )
         .join(both, both.c.experiment_id == experiment.c.id)
@@ -187,24 +186,25 @@ def claim(
     a ``token`` can hand back what it got when the answer is lost (``leases.release_tokens``).
     """
     token = token or new_token()
+    # The sort is stable: within both halves, the order is that of the ids.
+    in_turn = sorted(offers, key=lambda offer: offer.experiment_id <= (after or 0))
     if connection.dialect.name == "postgresql":
         row = single.claim(
             connection,
             token=token,
-            experiments=[offer.experiment_id for offer in offers],
-            datasets=[offer.dataset.id for offer in offers],
+            experiments=[offer.experiment_id for offer in in_turn],
+            datasets=[offer.dataset.id for offer in in_turn],
             versions=versions,
             worker_id=worker_id,
             slot=slot,
             device=device,
             device_name=device_name,
             lease_s=lease_s,
-            after=after or 0,
             fault_pause_s=FAULT_PAUSE_S,
         )
         return None if row is None else _claim_of(row, token, row.resume_key and _resume(row))
     host = connection.execute(select(worker.c.host).where(worker.c.id == worker_id)).scalar()
-    chosen = _next_claimable(connection, worker_id, offers, after)
+    chosen = _next_claimable(connection, worker_id, in_turn)
     if host is None or chosen is None:
         return None
     claimed = connection.execute(
@@ -237,35 +237,32 @@ def claim(
     return _claim_of(_task_row(connection, chosen), token, _last_checkpoint(connection, chosen))
 
 
-def _next_claimable(
-    connection: Connection, worker_id: int, offers: Sequence[Offer], after: int | None
-) -> int | None:
-    """The id of the evaluation to claim."""
-    if not offers:
-        return None
-    served = or_(
-        *(
-            and_(
-                evaluation.c.experiment_id == offer.experiment_id, evaluation.c.dataset_id == offer.dataset.id
-            )
-            for offer in offers
-        )
-    )
+def _next_claimable(connection: Connection, worker_id: int, offers: Sequence[Offer]) -> int | None:
+    """The evaluation that this worker is to claim next: of the first of these offers that has one."""
     faulted_here = exists().where(
         attempt.c.evaluation_id == evaluation.c.id,
         attempt.c.worker_id == worker_id,
         attempt.c.outcome == "environment",
         attempt.c.ended_at > now_plus(literal(-FAULT_PAUSE_S)),
     )
-    has_had_its_turn = case((evaluation.c.experiment_id <= (after or 0), 1), else_=0)
-    query = (
-        select(evaluation.c.id)
-        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
-        .where(_IS_CLAIMABLE, _IS_OPEN, served, ~faulted_here)
-        .order_by(has_had_its_turn, evaluation.c.experiment_id, evaluation.c.priority.desc(), evaluation.c.id)
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
+    for offer in offers:
+        query = (
+            select(evaluation.c.id)
+            .join(experiment, experiment.c.id == evaluation.c.experiment_id)
+            .where(
+                evaluation.c.experiment_id == offer.experiment_id,
+                evaluation.c.dataset_id == offer.dataset.id,
+                _IS_CLAIMABLE,
+                _IS_OPEN,
+                ~faulted_here,
+            )
+            .order_by(evaluation.c.priority.desc(), evaluation.c.id)
+            .limit(1)
+        )
+        found = connection.execute(query).scalar()
+        if found is not None:
+            return int(found)
+    return None
 
 
 def _task_row(connection: Connection, evaluation_id: int) -> Any:

@@ -25,18 +25,23 @@ TASK_COLUMNS = """
 
 CLAIM = f"""
 WITH chosen AS (
-    SELECT v.id, w.host FROM evaluation v JOIN experiment x ON x.id = v.experiment_id
-    JOIN worker w ON w.id = %(worker_id)s
-    WHERE v.state = 'pending' AND v.waits_for IS NULL
-      AND (x.state = 'running' OR v.purpose <> 'search')
-      AND (v.experiment_id, v.dataset_id) IN (
-          SELECT * FROM unnest(%(experiments)s::bigint[], %(datasets)s::bigint[]))
-      AND NOT EXISTS (
-          SELECT 1 FROM attempt a
-          WHERE a.evaluation_id = v.id AND a.worker_id = %(worker_id)s AND a.outcome = 'environment'
-            AND a.ended_at > clock_timestamp() - make_interval(secs => %(fault_pause_s)s))
-    ORDER BY v.experiment_id <= %(after)s, v.experiment_id, v.priority DESC, v.id
-    LIMIT 1 FOR UPDATE OF v SKIP LOCKED
+    SELECT next.id, w.host
+    FROM worker w
+    CROSS JOIN unnest(%(experiments)s::bigint[], %(datasets)s::bigint[]) AS offer(experiment_id, dataset_id)
+    CROSS JOIN LATERAL (
+        SELECT v.id FROM evaluation v JOIN experiment x ON x.id = v.experiment_id
+        WHERE v.experiment_id = offer.experiment_id AND v.dataset_id = offer.dataset_id
+          AND v.state = 'pending' AND v.waits_for IS NULL
+          AND (x.state = 'running' OR v.purpose <> 'search')
+          AND NOT EXISTS (
+              SELECT 1 FROM attempt a
+              WHERE a.evaluation_id = v.id AND a.worker_id = %(worker_id)s AND a.outcome = 'environment'
+                AND a.ended_at > clock_timestamp() - make_interval(secs => %(fault_pause_s)s))
+        ORDER BY v.priority DESC, v.id
+        LIMIT 1 FOR UPDATE OF v SKIP LOCKED
+    ) next
+    WHERE w.id = %(worker_id)s
+    LIMIT 1
 ), claimed AS (
     UPDATE evaluation v
     SET state = 'running', worker_id = %(worker_id)s, token = %(token)s, attempts = v.attempts + 1,
@@ -108,7 +113,8 @@ def claim(
 ) -> Any | None:
     """Lease the best pending evaluation: the row of its task, or None.
 
-    ``values``: worker_id, slot, device, device_name, lease_s, after, fault_pause_s.
+    ``experiments`` and ``datasets`` are pairs, looked through in their order until there is one.
+    ``values``: worker_id, slot, device, device_name, lease_s, fault_pause_s.
     """
     parameters = {
         **values,

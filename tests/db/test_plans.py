@@ -178,6 +178,21 @@ def test_buffers_do_not_grow_with_the_history(
     assert not grown
 
 
+def test_a_claim_does_not_read_the_whole_queue(postgresql_url: str) -> None:
+    """However much is pending, the next evaluation is the first of an index."""
+    database = Database(resolve_url(postgresql_url))
+    try:
+        migrate.upgrade(database)
+        with_history(database, 2_000)
+        before = buffers(database)["claim"]
+        with database.write() as connection:
+            again = "state = 'pending', attempts = 1, ended_at = NULL, ingest_no = NULL"
+            connection.execute(text(f"UPDATE evaluation SET {again} WHERE id < 1000"))
+        assert buffers(database)["claim"] <= 2 * before  # a thousand are pending
+    finally:
+        database.dispose()
+
+
 def buffers(database: Database) -> dict[str, int]:
     """The pages that each use touches; everything is read once before, so that hints are set."""
     found = factories.current(database)
