@@ -81,7 +81,7 @@ class EvaluationFailed(EvolverError):
 
 
 class Diverged(EvaluationFailed):
-    """The training loss became NaN or infinite."""
+    """A loss became NaN or infinite, or the training loss did not leave chance."""
 
     kind = "diverged"
 

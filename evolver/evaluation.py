@@ -12,7 +12,7 @@ Evaluator  the interface.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -140,10 +140,12 @@ class Context(Protocol):
     data_dir: Path
     download: bool
     checkpoint_url: str
-    """Base of the checkpoint keys: a directory or a ``file://`` URL."""
+    """Base of the checkpoint keys: a directory, or a URL that fsspec understands."""
+    device_slots: int
+    """How many evaluations this worker runs on the device at a time."""
 
     def started(self, *, dtype: str, resumed_from_epoch: int | None) -> None:
-        """Tell how the attempt runs, once, before its first epoch."""
+        """Tell how the attempt runs, before its first epoch; again where it has to begin anew."""
         ...
 
     def report_epoch(self, epoch: Epoch) -> None:
@@ -151,7 +153,7 @@ class Context(Protocol):
         ...
 
     def report_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Tell that a checkpoint was written."""
+        """Tell that a checkpoint was written. Any thread may, until the evaluator returns or raises."""
         ...
 
     def stop_requested(self) -> bool:
@@ -166,6 +168,13 @@ class Evaluator(Protocol):
         """The sha256 of the data set as it is on this machine, or None when no data are needed.
 
         Raises EnvironmentFault when the data are missing or unreadable.
+        """
+        ...
+
+    def check_measures(self, measures: Collection[str], context: Context) -> None:
+        """Look whether these, which objectives need, can be measured on this machine and device.
+
+        Raises EnvironmentFault with the reason when one cannot: the work is left to other workers.
         """
         ...
 

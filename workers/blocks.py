@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
+from workers.memory import recomputed
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d}
 _BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
@@ -63,7 +64,10 @@ class Skip(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: F(x) + skip(x). ``skip`` is the identity where sizes and channels stay."""
+    """A residual block: F(x) + skip(x). ``skip`` is the identity where sizes and channels stay.
+
+    With ``recompute``, training keeps x alone and computes the rest again in the backward pass.
+    """
 
     def __init__(self, plan: BlockPlan) -> None:
         super().__init__()
@@ -71,10 +75,23 @@ class Block(nn.Module):
             *(conv(layer) if isinstance(layer, ConvPlan) else pool(layer) for layer in plan.layers)
         )
         self.skip = nn.Identity() if plan.skip is None else Skip(plan.skip)
+        self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and self.training:
+            return recomputed(self, self._residual, x)
+        return self._residual(x)
+
+    def _residual(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x) + self.skip(x)
         return y
+
+
+def recompute(network: nn.Module) -> None:
+    """Have each residual block of a network trade time for memory: ``Block.recompute``."""
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.recompute = True
 
 
 def linear(plan: LinearPlan) -> nn.Sequential:

@@ -9,6 +9,7 @@ state, restore       the optimiser's state as named tensors, for checkpoints.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -16,18 +17,26 @@ from torch import Tensor, nn
 
 from evolver.recipe import Recipe
 
+# Its warm-up and ragged steps are not captured, on purpose.
+warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+
 
 def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The recipe's optimiser.
 
     Weight decay applies to all parameters, biases and batch norm included, as in MO-ResNet's reference.
+    On CUDA the learning rate is a tensor there, since a graph of the step reads it at each replay.
     """
     parameters = list(network.parameters())
+    on_cuda = parameters[0].is_cuda
+    lr = torch.tensor(recipe.lr, device=parameters[0].device) if on_cuda else recipe.lr
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            parameters, lr=lr, weight_decay=recipe.weight_decay, fused=True, capturable=on_cuda
+        )
     return torch.optim.SGD(
         parameters,
-        lr=recipe.lr,
+        lr=lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
@@ -54,7 +63,10 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give all parameters this learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

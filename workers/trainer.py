@@ -1,50 +1,43 @@
 """The training loop of one network, with checkpoints that continue the same curve.
 
-The training part lies on the device. Everything random is drawn from generators that the evaluation's
-seed, the purpose of the draw and the epoch number seed (``stream``), so that an interrupted epoch can
-be taken up in its middle. Sums of loss and errors stay on the device: the host waits for it at the
-end of an epoch, and at a look for divergence every ``DIVERGENCE_CHECK_STEPS`` steps.
-
-train           trains a network, from its beginning or from a checkpoint.
-measure         loss and error of a network on one part of the data.
-uses_bf16       whether a recipe trains in bf16 on a device.
-memory_faults   turns the device's and the host's lack of memory into OutOfMemory.
+The host waits for the device at the end of an epoch, and at a look for divergence every
+``DIVERGENCE_CHECK_STEPS`` steps; what a step does there is in ``workers.step``.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evolver.errors import Diverged, EvaluationFailed, HandedBack, OutOfMemory
-from evolver.evaluation import Context, Epoch, Resume, SavedCheckpoint
+from evolver.evaluation import Context, Epoch, Resume
 from evolver.recipe import Recipe
 from evolver.space import Json
-from workers import checkpoints, devices, optim
+from workers import blocks, checkpoints, numerics, optim
+from workers.accuracy import measure
+from workers.checkpoint_writer import CheckpointWriter, State
 from workers.checkpoints import CheckpointUnusable
+from workers.cuda_graph import launcher
 from workers.data.device import DeviceDataset
+from workers.hopeless import FlatLoss
+from workers.memory import Fit, first_line, memory_faults, release
+from workers.seeds import Stream, stream, torch_seed
+from workers.step import Step
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_INTERVAL_S = 30.0
 """The shortest time between two checkpoints at ends of epochs."""
 DIVERGENCE_CHECK_STEPS = 50
-MEASURE_BATCH = 512
-"""Samples in a batch without gradients: large, yet no more memory than training in batches of 64 takes."""
-
-# cuBLAS reads it once, at its first use in the process; without it, deterministic recipes are refused.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,115 +74,79 @@ class Trained:
 def train(job: Job, context: Context) -> Trained:
     """Train the job's network in place, on the context's device, and report its epochs.
 
-    Raises Diverged, OutOfMemory, EvaluationFailed (batch norm cannot train on single samples), or
-    HandedBack after a checkpoint.
+    Where the memory does not suffice, the training goes on from its last checkpoint, or begins again,
+    in a more thrifty way (``workers.memory.Fit``); each epoch's ``extra`` then says which.
+
+    Raises Diverged, OutOfMemory after the last of these ways, EvaluationFailed (batch norm cannot train
+    on single samples), or HandedBack after a checkpoint.
     """
     if min(len(job.train), job.recipe.batch_size) < 2:
         raise EvaluationFailed(
             "batch norm needs batches of two samples or more; "
             f"here are {len(job.train)} samples and batch_size {job.recipe.batch_size}"
         )
-    with memory_faults(), _determinism(job.recipe.deterministic):
-        return _Training(job, context).run()
-
-
-def measure(
-    network: nn.Module, part: DeviceDataset, device: torch.device, *, bf16: bool
-) -> tuple[float, float]:
-    """Mean cross entropy (without smoothing) and share of errors, in evaluation mode."""
-    network.eval()
-    loss = torch.zeros((), device=device)
-    errors = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode():
-        for indices in torch.split(torch.arange(len(part), device=device), MEASURE_BATCH):
-            x, y = part.batch(indices)
-            with _autocast(device, bf16):
-                logits = network(x)
-            loss += F.cross_entropy(logits.float(), y, reduction="sum")
-            errors += (logits.argmax(1) != y).sum()
-    return loss.item() / len(part), errors.item() / len(part)
-
-
-def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
-    """Whether the recipe trains in bf16 autocast on this device: where the hardware computes in bf16."""
-    if recipe.precision != "auto":
-        return False
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and devices.cpu_flags_bf16()
-
-
-@contextmanager
-def memory_faults() -> Iterator[None]:
-    """Raise OutOfMemory where the device or the host has no memory left."""
+    device = torch.device(context.device)
     try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemory(_first_line(error)) from error
-    except RuntimeError as error:
-        # The CPU's and MPS's allocators, cuDNN and cuBLAS have no error type of their own.
-        texts = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-        if any(text in str(error) for text in texts):
-            raise OutOfMemory(_first_line(error)) from error
-        raise
+        with numerics.settings(job.recipe):
+            return _train_within_memory(job, context, device)
+    finally:
+        release(device)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-class Stream(IntEnum):
-    """What random numbers are drawn for; each purpose has its own generators."""
-
-    WEIGHTS = 0
-    ORDER = 1
-    AUGMENTATION = 2
-
-
-def stream(seed: int, purpose: Stream, *position: int) -> np.random.SeedSequence:
-    """The seed of a purpose at a position (epoch, step) of an evaluation's training."""
-    return np.random.SeedSequence((seed, purpose, *position))
-
-
-def torch_generator(seed: np.random.SeedSequence, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator on a device, from a seed sequence."""
-    return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+def _train_within_memory(job: Job, context: Context, device: torch.device) -> Trained:
+    initial = {name: tensor.to("cpu", copy=True) for name, tensor in job.network.state_dict().items()}
+    fit = Fit()
+    while True:
+        try:
+            with memory_faults(), CheckpointWriter(context, job.resume) as writer:
+                return _Training(job, context, writer, fit).run()
+        except OutOfMemory as error:
+            thriftier = fit.thriftier(job.recipe.batch_size)
+            if thriftier is None:
+                raise
+            reason = str(error)
+        # Only now, when the error and with it the frames of the training are gone, is its memory free.
+        fit = thriftier
+        logger.warning("evaluation %d is trained again %s: %s", job.evaluation_id, fit, reason)
+        job.network.zero_grad(set_to_none=True)
+        job.network.load_state_dict(initial)
+        release(device)
+        job = replace(job, resume=writer.last)
 
 
 @dataclass(slots=True)
 class _Progress:
     """Where training stands: ``step`` steps of epoch ``epoch`` (from 1) are done.
 
-    ``loss`` and ``errors`` are sums over the samples of the epoch so far; ``train_s`` is the time of
-    the epochs before.
+    ``train_s`` is the time of the epochs before.
     """
 
     epoch: int
     step: int
-    loss: Tensor
-    errors: Tensor
-    augmentation: torch.Generator
     epoch_s: float
     train_s: float
 
 
 class _Training:
-    """The state of one call of ``train``."""
+    """One try to train: everything that belongs to it goes with it."""
 
-    def __init__(self, job: Job, context: Context) -> None:
-        self._job, self._recipe, self._context = job, job.recipe, context
+    def __init__(self, job: Job, context: Context, writer: CheckpointWriter, fit: Fit) -> None:
+        self._job, self._recipe, self._context, self._writer = job, job.recipe, context, writer
+        self._fit = fit
         self._device = torch.device(context.device)
-        self._bf16 = uses_bf16(job.recipe, self._device)
+        self._bf16 = numerics.uses_bf16(job.recipe, self._device)
         self._network = job.network.to(self._device)
-        self._format = torch.contiguous_format
-        if job.recipe.channels_last and any(p.dim() == 4 for p in self._network.parameters()):
-            self._format = torch.channels_last
-            self._network.to(memory_format=torch.channels_last)
+        self._network.to(memory_format=numerics.memory_format(job.recipe, self._network))
+        if fit.recompute:
+            blocks.recompute(self._network)
         self._optimizer = optim.optimizer(job.recipe, self._network)
+        self._step = Step(self._network, self._optimizer, job.recipe, job.train, self._device, fit)
+        self._launch = launcher(self._step, self._device, job.recipe.batch_size)
         count, batch = len(job.train), job.recipe.batch_size
         # A last batch of one sample is left out of its epoch: batch norm has no variance of it.
         self._samples = count - 1 if count % batch == 1 else count
         self._steps = math.ceil(self._samples / batch)
+        self._flat_loss = FlatLoss(job.recipe, job.train.y, self._steps)
         self._saved_at = time.monotonic()
 
     def run(self) -> Trained:
@@ -205,63 +162,51 @@ class _Training:
                 return Trained(last, train_s)
             progress = self._beginning(last.number + 1, train_s)
             if time.monotonic() - self._saved_at >= CHECKPOINT_INTERVAL_S:
-                self._save(progress)
+                self._writer.save(self._state(progress))
+                self._saved_at = time.monotonic()
 
     def _beginning(self, epoch: int, train_s: float) -> _Progress:
-        return _Progress(
-            epoch=epoch,
-            step=0,
-            loss=torch.zeros((), device=self._device),
-            errors=torch.zeros((), dtype=torch.int64, device=self._device),
-            augmentation=torch_generator(stream(self._job.seed, Stream.AUGMENTATION, epoch), self._device),
-            epoch_s=0.0,
-            train_s=train_s,
-        )
+        self._step.begin(stream(self._job.seed, Stream.AUGMENTATION, epoch))
+        return _Progress(epoch, step=0, epoch_s=0.0, train_s=train_s)
 
     def _epoch(self, progress: _Progress) -> Epoch:
         """The rest of an epoch, and its validation."""
         began = time.monotonic() - progress.epoch_s
         self._network.train()
         order = np.random.default_rng(stream(self._job.seed, Stream.ORDER, progress.epoch))
-        indices = torch.from_numpy(order.permutation(len(self._job.train))[: self._samples]).to(self._device)
-        batches = torch.split(indices, self._recipe.batch_size)
+        remaining = order.permutation(len(self._job.train))[: self._samples]
+        remaining = remaining[progress.step * self._recipe.batch_size :]
         lr = self._recipe.lr
-        while progress.step < self._steps:
+        for x, y in self._job.train.batches(torch.from_numpy(remaining), self._recipe.batch_size):
             if self._context.stop_requested():
                 progress.epoch_s = time.monotonic() - began
-                self._save(progress)
+                self._writer.save_now(self._state(progress))
                 raise HandedBack(f"evaluation {self._job.evaluation_id} stops in epoch {progress.epoch}")
-            lr = self._step(progress, batches[progress.step])
+            lr = self._set_learning_rate(progress)
+            self._launch(x, y)
+            progress.step += 1
             if progress.step % DIVERGENCE_CHECK_STEPS == 0:
-                self._refuse_divergence("training", progress.loss.item(), progress.epoch)
-        train_loss = progress.loss.item() / self._samples
+                self._refuse_divergence("training", self._step.loss.item(), progress.epoch)
+        train_loss = self._step.loss.item() / self._samples
+        train_error = self._step.errors.item() / self._samples
         self._refuse_divergence("training", train_loss, progress.epoch)
+        self._flat_loss.look(progress.epoch, train_loss, train_error)
         validation_loss, validation_error = self._validated(progress.epoch)
         return Epoch(
             number=progress.epoch,
             train_loss=train_loss,
-            train_error=progress.errors.item() / self._samples,
+            train_error=train_error,
             validation_loss=validation_loss,
             validation_error=validation_error,
             lr=lr,
             seconds=time.monotonic() - began,
+            extra={} if self._fit == Fit() else {"memory": str(self._fit)},
         )
 
-    def _step(self, progress: _Progress, indices: Tensor) -> float:
-        """One step of the optimiser; adds to the sums of the epoch, without waiting for the device."""
+    def _set_learning_rate(self, progress: _Progress) -> float:
         step = (progress.epoch - 1) * self._steps + progress.step
         lr = optim.learning_rate(self._recipe, step, self._recipe.epochs * self._steps)
         optim.set_learning_rate(self._optimizer, lr)
-        x, y = self._job.train.batch(indices, progress.augmentation)
-        with _autocast(self._device, self._bf16):
-            logits = self._network(x.contiguous(memory_format=self._format))
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=self._recipe.label_smoothing)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        progress.loss += loss.detach() * len(indices)
-        progress.errors += (logits.detach().argmax(1) != y).sum()
-        progress.step += 1
         return lr
 
     def _validated(self, epoch: int) -> tuple[float, float] | tuple[None, None]:
@@ -275,17 +220,10 @@ class _Training:
         if not math.isfinite(loss):
             raise Diverged(f"the {part} loss became {loss} in epoch {epoch}")
 
-    def _save(self, progress: _Progress) -> None:
-        """Write a resume checkpoint: all that the rest of the curve depends on."""
+    def _state(self, progress: _Progress) -> State:
+        """What a checkpoint holds: all that the rest of the curve depends on."""
         network = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
         optimizer = {f"optimizer.{name}": tensor for name, tensor in optim.state(self._optimizer).items()}
-        tensors = {
-            **network,
-            **optimizer,
-            "sum.loss": progress.loss,
-            "sum.errors": progress.errors,
-            "augmentation": progress.augmentation.get_state(),
-        }
         meta = {
             **self._job.identity(),
             "device_type": self._device.type,
@@ -293,14 +231,11 @@ class _Training:
             "step": progress.step,
             "epoch_s": progress.epoch_s,
             "train_s": progress.train_s,
+            "flat_loss": self._flat_loss.state(),
         }
         completed = progress.epoch - 1
         key = checkpoints.resume_key(self._job.evaluation_id, self._job.token, completed, progress.step)
-        written = checkpoints.save(self._context.checkpoint_url, key, tensors, meta)
-        self._saved_at = time.monotonic()
-        self._context.report_checkpoint(
-            SavedCheckpoint("resume", completed, written.key, written.sha256, written.bytes)
-        )
+        return State(key, completed, {**network, **optimizer, **self._step.state()}, meta)
 
     def _resumed(self) -> _Progress | None:
         """Take up the job's checkpoint; None where there is none that can be used."""
@@ -318,30 +253,31 @@ class _Training:
             return None
 
     def _restored(self, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Json]) -> _Progress:
-        """Weights, optimiser and progress of a checkpoint. Raises CheckpointUnusable, nothing changed."""
+        """Weights, optimiser and progress of a checkpoint.
+
+        Raises CheckpointUnusable; what was changed by then is what the first epoch sets anew.
+        """
         for name, expected in self._job.identity().items():
             if meta.get(name) != expected:
                 raise CheckpointUnusable(key, f"its {name} is {meta.get(name)!r}, not {expected!r}")
         try:
             progress = self._beginning(int(meta["epoch"]), float(meta["train_s"]))
-            progress = replace(
-                progress,
-                step=int(meta["step"]),
-                epoch_s=float(meta["epoch_s"]),
-                loss=tensors["sum.loss"].to(self._device),
-                errors=tensors["sum.errors"].to(self._device),
-            )
-            if meta["device_type"] == self._device.type:
-                progress.augmentation.set_state(tensors["augmentation"].cpu())
-            else:  # generators of different devices draw differently: the curve goes on, with other draws
+            progress = replace(progress, step=int(meta["step"]), epoch_s=float(meta["epoch_s"]))
+            is_same = meta["device_type"] == self._device.type
+            self._step.restore(tensors, same_device_type=is_same)
+            if not is_same:
+                # Generators of different devices draw differently: the curve goes on, with other draws.
                 seed = stream(self._job.seed, Stream.AUGMENTATION, progress.epoch, progress.step)
-                progress.augmentation = torch_generator(seed, self._device)
+                self._step.augmentation.manual_seed(torch_seed(seed))
+            flat_loss = copy(self._flat_loss)
+            flat_loss.restore(meta["flat_loss"])
             network = _below("network.", tensors)
             _refuse_other_shapes(self._network.state_dict(), network)
             optim.restore(self._optimizer, _below("optimizer.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointUnusable(key, f"it is not complete: {_first_line(error)}") from error
+            raise CheckpointUnusable(key, f"it is not complete: {first_line(error)}") from error
         self._network.load_state_dict(network)
+        self._flat_loss = flat_loss
         return progress
 
 
@@ -353,27 +289,3 @@ def _refuse_other_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Ten
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     if shapes != {name: tensor.shape for name, tensor in found.items()}:
         raise ValueError("its weights have other names or shapes than the network")
-
-
-def _autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-
-
-@contextmanager
-def _determinism(wanted: bool) -> Iterator[None]:
-    """Deterministic algorithms inside, if wanted; torch's settings are put back afterwards."""
-    if not wanted:
-        yield
-        return
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.deterministic,
-        torch.backends.cudnn.benchmark,
-    )
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]

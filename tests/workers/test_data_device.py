@@ -10,9 +10,10 @@ import torch
 
 from evolver.evaluation import DatasetRef
 from evolver.space import Sample
+from workers.data import device
 from workers.data.augment import crop, cutout
 from workers.data.base import RawDataset
-from workers.data.device import DeviceData, channel_statistics, prepare
+from workers.data.device import DeviceData, DeviceDataset, channel_statistics, prepare
 from workers.data.split import split_indices
 
 CPU = torch.device("cpu")
@@ -29,6 +30,14 @@ def raw_dataset(*shape: int, dtype: Any = np.uint8) -> RawDataset:
 
 def ref_of(raw: RawDataset) -> DatasetRef:
     return DatasetRef(1, "npz:own.npz", raw.sample, 40, 10, len(raw.test_y), split_seed=2, sha256=None)
+
+
+def batch(
+    part: DeviceDataset, indices: torch.Tensor, generator: torch.Generator | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples at some indices, normalised, and augmented with a generator."""
+    ((x, y),) = part.batches(indices, len(indices))
+    return part.normalised(x, generator), y
 
 
 def prepared(raw: RawDataset, limit_train: int | None = None) -> DeviceData:
@@ -51,7 +60,7 @@ def test_batches_are_the_normalised_samples_of_the_split(shape: tuple[int, ...],
     )
     for part, expected_x, expected_y in parts:
         indices = torch.tensor([3, 0, 3, 9])
-        x, y = part.batch(indices)
+        x, y = batch(part, indices)
         assert len(part) == len(expected_y)
         assert (x.dtype, x.shape) == (torch.float32, (4, *shape))
         np.testing.assert_allclose(x, ((expected_x - mean) / std)[indices], rtol=1e-5, atol=1e-5)
@@ -62,14 +71,14 @@ def test_batches_leave_the_data_as_they_are() -> None:
     data = prepared(raw_dataset(3, 6, 5, dtype=np.float32))
     part = data.train.augmented(["crop", "flip", "cutout"])
     before = part.x.clone()
-    part.batch(torch.arange(8), torch.Generator().manual_seed(1))
+    batch(part, torch.arange(8), torch.Generator().manual_seed(1))
     assert torch.equal(part.x, before)
 
 
 def test_image_batches_are_channels_last() -> None:
     part = prepared(raw_dataset(3, 16, 16)).train.augmented(["crop", "flip", "cutout"])
     for rng in (None, torch.Generator()):
-        x, _ = part.batch(torch.arange(8), rng)
+        x, _ = batch(part, torch.arange(8), rng)
         assert x.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -91,7 +100,7 @@ def test_augmentation_crops_raw_values_and_cuts_out_normalised_ones() -> None:
     data = prepared(raw_dataset(1, 16, 16))
     part = data.train.augmented(["crop", "cutout"])
     indices = torch.arange(5)
-    x, _ = part.batch(indices, torch.Generator().manual_seed(3))
+    x, _ = batch(part, indices, torch.Generator().manual_seed(3))
     rng = torch.Generator().manual_seed(3)
     cropped = crop(part.x[indices].movedim(-1, 1), rng)
     expected = cutout((cropped.float() - part.mean[0, 0]) / part.std[0, 0], rng)
@@ -101,7 +110,7 @@ def test_augmentation_crops_raw_values_and_cuts_out_normalised_ones() -> None:
 def test_without_a_generator_nothing_is_augmented() -> None:
     data = prepared(raw_dataset(1, 16, 16))
     indices = torch.arange(5)
-    assert torch.equal(data.train.augmented(["crop"]).batch(indices)[0], data.train.batch(indices)[0])
+    assert torch.equal(batch(data.train.augmented(["crop"]), indices)[0], batch(data.train, indices)[0])
 
 
 def test_limit_train() -> None:
@@ -132,3 +141,41 @@ def test_a_process_moves_its_data_once() -> None:
 
 def test_sample_shape_comes_from_the_arrays() -> None:
     assert raw_dataset(2, 7).sample == Sample(2, (7,), 3)
+
+
+def test_batches_follow_the_order_and_the_last_may_be_smaller() -> None:
+    part = prepared(raw_dataset(1, 6, 5)).train
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(1))
+    batches = list(part.batches(order, 16))
+    assert [len(y) for _, y in batches] == [16, 16, 8]
+    assert torch.equal(torch.cat([x for x, _ in batches]), part.x[order])
+    assert torch.equal(torch.cat([y for _, y in batches]), part.y[order])
+    assert list(part.batches(order[:0], 16)) == []
+
+
+def test_large_data_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = raw_dataset(1, 6, 5)
+    size = raw.train_x.nbytes
+    monkeypatch.setattr(device, "DEVICE_SHARE", 0.5)
+    for free, place in ((2 * size, "meta"), (2 * size - 1, "cpu")):
+        monkeypatch.setattr(device, "_free_bytes", lambda _, free=free: free)
+        prepare.cache_clear()
+        data = prepare(ref_of(raw), None, raw, torch.device("meta"))
+        assert (data.train.x.device.type, data.train.y.device.type) == (place, place)
+        assert data.train.mean.device.type == "meta"
+    prepare.cache_clear()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_batches_from_the_host_equal_those_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = raw_dataset(3, 6, 5)
+    parts = []
+    for share in (1.0, 0.0):
+        monkeypatch.setattr(device, "DEVICE_SHARE", share)
+        prepare.cache_clear()
+        parts.append(prepare(ref_of(raw), None, raw, torch.device("cuda:0")).train)
+    prepare.cache_clear()
+    assert [part.x.device.type for part in parts] == ["cuda", "cpu"]
+    order = torch.randperm(len(parts[0]))
+    for here, there in zip(*(part.batches(order, 16) for part in parts), strict=True):
+        assert all(map(torch.equal, here, there))

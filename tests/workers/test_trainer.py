@@ -14,64 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from evolver import recipe as recipes
-from evolver.errors import Diverged, EvaluationFailed, HandedBack, OutOfMemory
+from evolver.errors import Diverged, EvaluationFailed, HandedBack
 from evolver.evaluation import Resume
 from evolver.recipe import Recipe
+from tests.workers.jobs import job, part, small_network
 from tests.workers.recorder import Recorder
-from workers import checkpoints, devices, optim, trainer
-from workers.data.device import DeviceDataset
-from workers.trainer import Job, Stream
+from workers import checkpoints, devices, numerics, optim, trainer
+from workers.checkpoint_writer import CheckpointWriter
 
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 STEPS = 4
 """Of an epoch of 50 samples in batches of 16."""
-
-
-def part(samples: int, seed: int, augmentation: tuple[str, ...] = ()) -> DeviceDataset:
-    """Random 6x6 images of two classes that differ in brightness."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.randint(2, (samples,), generator=generator)
-    x = torch.randint(156, (samples, 6, 6, 1), generator=generator) + 100 * y[:, None, None, None]
-    return DeviceDataset(
-        x.to(torch.uint8),
-        y,
-        torch.full((6, 6, 1), 128.0),
-        torch.full((6, 6, 1), 70.0),
-        augmentation=augmentation,
-    )
-
-
-def small_network(seed: int = 0) -> nn.Module:
-    network = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(144, 2),
-    )
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        nn.init.uniform_(parameter, -0.2, 0.2, generator=generator)
-    return network
-
-
-def job(**changes: Any) -> Job:
-    """A job with the recipe settings and job fields given."""
-    settings = {name: changes.pop(name) for name in list(changes) if name in Recipe.model_fields}
-    recipe = recipes.parse({"epochs": 2, "batch_size": 16, "deterministic": True, **settings})
-    fields: dict[str, Any] = {
-        "network": small_network(),
-        "train": part(50, 1, ("crop", "flip", "cutout")),
-        "validation": part(20, 2),
-        "seed": 7,
-        "evaluation_id": 3,
-        "token": "a",
-        "phenotype": "p",
-        **changes,
-    }
-    return Job(recipe=recipe, **fields)
 
 
 def train(context: Recorder, **changes: Any) -> trainer.Trained:
@@ -155,6 +110,7 @@ def test_checkpoints_at_ends_of_epochs_but_not_the_last(
     train(quick, epochs=3)
     assert quick.checkpoints == []
     monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(CheckpointWriter, "save", CheckpointWriter.save_now)  # so that none is left out
     context = context_at(tmp_path)
     train(context, epochs=3)
     assert [(saved.kind, saved.epoch) for saved in context.checkpoints] == [("resume", 1), ("resume", 2)]
@@ -267,34 +223,6 @@ def test_divergence_is_noticed_before_the_end_of_the_epoch(
     assert context.questions == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines"),
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
-        ),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    ],
-)
-def test_lack_of_memory_has_its_own_kind(error: Exception) -> None:
-    with pytest.raises(OutOfMemory) as raised, trainer.memory_faults():
-        raise error
-    assert str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_real_allocation_that_fails_is_lack_of_memory() -> None:
-    with pytest.raises(OutOfMemory), trainer.memory_faults():
-        torch.empty(2**60, dtype=torch.uint8)
-
-
-def test_another_runtime_error_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), trainer.memory_faults():
-        raise RuntimeError("shapes do not fit")
-
-
 def test_a_last_batch_of_one_sample_is_left_out(tmp_path: Path) -> None:
     context = context_at(tmp_path)
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2), nn.BatchNorm1d(2))
@@ -307,27 +235,13 @@ def test_a_single_sample_cannot_be_trained_on(tmp_path: Path) -> None:
         train(context_at(tmp_path), train=part(1, 1))
 
 
-def test_settings_of_torch_are_put_back(tmp_path: Path) -> None:
-    seen = []
-
-    def look(module: nn.Module, arguments: Any) -> None:
-        seen.append(torch.are_deterministic_algorithms_enabled())
-
-    for deterministic in (True, False):
-        network = small_network()
-        network.register_forward_pre_hook(look)
-        train(context_at(tmp_path), network=network, epochs=1, deterministic=deterministic, validation=None)
-    assert seen == [True] * STEPS + [False] * STEPS
-    assert not torch.are_deterministic_algorithms_enabled()
-
-
 def test_bf16_where_the_hardware_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for has_bf16, dtype in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(devices, "cpu_flags_bf16", lambda has=has_bf16: has)
         context = context_at(tmp_path)
         train(context, precision="auto", epochs=1)
         assert context.dtype == dtype
-    assert not trainer.uses_bf16(recipes.load("paper"), CPU)
+    assert not numerics.uses_bf16(recipes.load("paper"), CPU)
 
 
 def test_channels_last_when_the_recipe_says_so(tmp_path: Path) -> None:
@@ -339,28 +253,6 @@ def test_channels_last_when_the_recipe_says_so(tmp_path: Path) -> None:
         assert seen[0].is_contiguous(memory_format=torch.channels_last) or not wanted
         weight = network[0].weight  # type: ignore[index]
         assert weight.stride() == ((9, 1, 3, 1) if wanted else (9, 9, 3, 1))
-
-
-def test_measuring_takes_every_sample_once_and_changes_nothing() -> None:
-    network, data = small_network(), part(trainer.MEASURE_BATCH + 7, 4)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    loss, error = trainer.measure(network, data, CPU, bf16=False)
-    with torch.no_grad():
-        x, y = data.batch(torch.arange(len(data)))
-        logits = network(x)
-    assert loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
-    assert error == (logits.argmax(1) != y).sum().item() / len(data)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-
-
-def test_streams_of_random_numbers_are_apart() -> None:
-    seeds = {
-        trainer.torch_generator(trainer.stream(seed, purpose, epoch)).initial_seed()
-        for seed in (0, 1, 2**63)
-        for purpose in Stream
-        for epoch in (1, 2)
-    }
-    assert len(seeds) == 3 * len(Stream) * 2
 
 
 def test_learning_rates() -> None:
