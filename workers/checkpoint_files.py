@@ -82,7 +82,7 @@ class CheckpointDirectory:
 
         Makes no directory. Raises EnvironmentFault when this place cannot be written.
         """
-        with self._reported("written"):
+        try:
             if isinstance(self._filesystem, LocalFileSystem):
                 place = _nearest(Path(self._root))
                 with tempfile.TemporaryFile(dir=place) as file:
@@ -92,6 +92,9 @@ class CheckpointDirectory:
             self._filesystem.pipe_file(path, b"evolver")
             self._filesystem.rm_file(path)
             return None
+        except Exception as error:  # drivers raise what they like: wrong credentials are no OSError
+            reason = getattr(error, "strerror", None) or error
+            raise EnvironmentFault(f"checkpoints at {self.base} cannot be written: {reason}") from error
 
     def _entries(self, depth: int) -> Iterator[dict[str, Any]]:
         """Everything so many levels down, and above."""
@@ -119,6 +122,14 @@ class CheckpointDirectory:
             ) from error
 
 
+def require_writable(base: str) -> None:
+    """Raises EnvironmentFault, with what to do, when no checkpoints can be kept under this base."""
+    try:
+        CheckpointDirectory(base).probe()
+    except EnvironmentFault as error:
+        raise EnvironmentFault(f"{error}; give another --checkpoint-url") from error
+
+
 def _nearest(path: Path) -> Path:
-    """The path, or the nearest directory above it that is there."""
-    return next(one for one in (path, *path.parents) if one.is_dir())
+    """The path, or the nearest one above it that is there: a directory, unless a file is in the way."""
+    return next(one for one in (path, *path.parents) if one.exists())

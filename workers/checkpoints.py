@@ -16,8 +16,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,13 +80,11 @@ def save(base: str, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     }
     data = serialise(plain, metadata={_META: json.dumps(dict(meta))})
     filesystem, path = _locate(base, key)
-    try:
+    with _reported(path, "written"):
         if isinstance(filesystem, LocalFileSystem):
             _write_atomically(Path(path), data)
         else:
             filesystem.pipe_file(path, data)
-    except OSError as error:
-        raise EnvironmentFault(f"checkpoint {path} cannot be written: {error.strerror or error}") from error
     return Written(key, hashlib.sha256(data).hexdigest(), len(data))
 
 
@@ -103,8 +101,8 @@ def load(base: str, key: str, sha256: str) -> tuple[dict[str, Tensor], dict[str,
         data: bytes = filesystem.cat_file(path)
     except FileNotFoundError as error:
         raise CheckpointUnusable(key, f"it is not at {path}") from error
-    except OSError as error:
-        raise CheckpointUnusable(key, f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # see _reported
+        raise CheckpointUnusable(key, f"{path} cannot be read: {_reason(error)}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckpointUnusable(
             key, f"the {len(data)} bytes at {path} are not what was written (sha256 differs)"
@@ -121,11 +119,8 @@ def delete(base: str, key: str) -> None:
     Raises EnvironmentFault when that fails, CheckpointUnusable for a malformed key.
     """
     filesystem, path = _locate(base, key)
-    try:
-        with suppress(FileNotFoundError):
-            filesystem.rm_file(path)
-    except OSError as error:
-        raise EnvironmentFault(f"checkpoint {path} cannot be deleted: {error.strerror or error}") from error
+    with _reported(path, "deleted"), suppress(FileNotFoundError):
+        filesystem.rm_file(path)
 
 
 def set_aside(base: str, key: str) -> None:
@@ -134,11 +129,8 @@ def set_aside(base: str, key: str) -> None:
     Raises EnvironmentFault when that fails, CheckpointUnusable for a malformed key.
     """
     filesystem, path = _locate(base, key)
-    try:
-        with suppress(FileNotFoundError):
-            filesystem.mv(path, f"{path}.bad")
-    except OSError as error:
-        raise EnvironmentFault(f"checkpoint {path} cannot be renamed: {error.strerror or error}") from error
+    with _reported(path, "renamed"), suppress(FileNotFoundError):
+        filesystem.mv(path, f"{path}.bad")
 
 
 def _locate(base: str, key: str) -> tuple[Any, str]:
@@ -151,6 +143,23 @@ def _locate(base: str, key: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise EnvironmentFault(f"checkpoints cannot be kept at this URL: {error}") from error
     return filesystem, f"{root.rstrip('/')}/{key}"
+
+
+@contextmanager
+def _reported(path: str, what: str) -> Iterator[None]:
+    """Raise EnvironmentFault for what the file system raises.
+
+    Drivers of buckets have error types of their own, many of which are no OSError: unchanged, the want
+    of a credential would count as a failure of the genome.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise EnvironmentFault(f"checkpoint {path} cannot be {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

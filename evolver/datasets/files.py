@@ -140,7 +140,10 @@ def _open_npz(path: Path) -> dict[str, NDArray[Any]]:
                 )
             return {name: archive[name] for name in (*NPZ_ARRAYS, "layout") if name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidInput(f"{path} cannot be read as an .npz file of plain arrays: {error}") from error
+        raise InvalidInput(
+            f"{path} cannot be read as an .npz file of plain arrays (samples of one size, integer labels): "
+            f"{error}"
+        ) from error
 
 
 def _layout(arrays: Mapping[str, NDArray[Any]], path: Path) -> str:

@@ -106,6 +106,26 @@ def test_other_file_systems(memory_url: str) -> None:
         checkpoints.load(memory_url, KEY, written.sha256)
 
 
+def test_a_driver_may_have_errors_of_its_own(memory_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of credentials that are missing: a fault of the host, not of the genome."""
+
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise NoCredentials
+
+    for name in ("pipe_file", "cat_file", "rm_file", "mv"):
+        monkeypatch.setattr(fsspec.filesystem("memory"), name, refuse)
+    with pytest.raises(EnvironmentFault, match="cannot be written: NoCredentials"):
+        checkpoints.save(memory_url, KEY, tensors(), META)
+    with pytest.raises(CheckpointUnusable, match="cannot be read: NoCredentials"):
+        checkpoints.load(memory_url, KEY, "0" * 64)
+    for use, what in ((checkpoints.delete, "deleted"), (checkpoints.set_aside, "renamed")):
+        with pytest.raises(EnvironmentFault, match=f"cannot be {what}: NoCredentials"):
+            use(memory_url, KEY)
+
+
 def test_missing(base: str) -> None:
     with pytest.raises(
         CheckpointUnusable, match=f"checkpoint {KEY} cannot be used: it is not at {path_of(base)}"

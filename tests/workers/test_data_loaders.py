@@ -17,7 +17,8 @@ from evolver.datasets import builtin, describe
 from evolver.errors import EnvironmentFault
 from evolver.evaluation import DatasetRef
 from evolver.space import Sample
-from workers.data.base import fingerprint, load
+from workers.data import base
+from workers.data.base import RawDataset, fingerprint, load
 
 GREY = Sample(1, (28, 28), 10)
 COLOUR = Sample(3, (32, 32), 10)
@@ -182,6 +183,56 @@ def test_other_data_than_expected(tmp_path: Path) -> None:
         EnvironmentFault, match=r"expects samples of 1×8×8, 10 classes, 9 to train .* 1438 to train"
     ):
         load(ref("digits", Sample(1, (8, 8), 10), 9, 359), tmp_path, False)
+
+
+BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
+    ({"classes": 1}, r"it has 1 class\(es\)"),
+    ({"train_x": np.zeros((6, 2, 9))}, "train_x is of type float64"),
+    ({"train_x": np.full((6, 2, 9), np.nan, np.float32)}, "train_x has values that are not finite"),
+    ({"test_x": np.full((2, 2, 9), np.inf, np.float32)}, "test_x has values that are not finite"),
+    ({"test_x": np.zeros((2, 2, 8), np.uint8)}, r"test_x uint8 of shape \(2, 8\)"),
+    ({"test_x": np.zeros((2, 2, 9), np.float32)}, "test_x float32"),
+    ({"train_y": np.zeros(6)}, "train_y is of type float64"),
+    ({"train_y": np.zeros(5, np.int64)}, r"train_y is of type int64 and shape \(5,\)"),
+    ({"train_y": np.array([0, 1, 2, 3, 1, 0])}, "train_y has the label 3, not 0 … 2"),
+    ({"test_y": np.array([0, -1])}, "test_y has the label -1, not 0 … 2"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_ARRAYS)
+def test_arrays_of_a_plug_in_that_are_not_as_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    fields: dict[str, Any] = {
+        "train_x": np.zeros((6, 2, 9), np.uint8),
+        "train_y": np.array([0, 1, 2, 0, 1, 2]),
+        "test_x": np.zeros((2, 2, 9), np.uint8),
+        "test_y": np.array([0, 2]),
+        "classes": 3,
+        **changes,
+    }
+    monkeypatch.setattr(base, "_loader", lambda spec: lambda path, data_dir, download: RawDataset(**fields))
+    load.cache_clear()
+    with pytest.raises(EnvironmentFault, match=f"dataset 'digits': .*{message}"):
+        load(ref("digits", Sample(2, (9,), fields["classes"]), 6, 2), tmp_path, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.full((6, 5, 4), np.nan)}, "not a finite float32 number, in sample 0"),
+        ({"y_train": np.zeros(6, np.int64)}, "at least 2"),
+        ({"y_train": np.zeros(6)}, "labels must be the integers"),
+        ({"y_test": np.array([0, 5])}, "y_test has the label 5"),
+    ],
+)
+def test_a_bad_file_is_a_fault_of_the_host(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    x, y = images(6, 5, 4), np.array([0, 1] * 3)
+    np.savez(
+        tmp_path / "own.npz", **({"x_train": x, "y_train": y, "x_test": x[:2], "y_test": y[:2]} | changes)
+    )
+    with pytest.raises(EnvironmentFault, match=message):
+        load(ref("npz:own.npz", Sample(1, (5, 4), 2), 6, 2), tmp_path, False)
 
 
 def test_unknown_plug_in_is_a_fault_of_the_host(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from evolver.datasets import DatasetSpec, parse_argument
 from evolver.datasets.files import RawDataset, fingerprint
 from evolver.errors import EnvironmentFault, InvalidInput
@@ -61,12 +63,33 @@ def _check(raw: RawDataset, ref: DatasetRef) -> None:
         raise EnvironmentFault(
             f"dataset '{ref.name}': the experiment expects {expected}; here it has {found}"
         )
-    for x, y in ((raw.train_x, raw.train_y), (raw.test_x, raw.test_y)):
+    fault = _fault_of(raw)
+    if fault is not None:
+        raise EnvironmentFault(f"dataset '{ref.name}': {fault}")
+
+
+def _fault_of(raw: RawDataset) -> str | None:
+    """The first thing in which arrays of a loader, which may be a plug-in's, are not as RawDataset says."""
+    if raw.classes < 2:
+        return f"it has {raw.classes} class(es); a classifier needs at least 2"
+    for part, x, y in (("train", raw.train_x, raw.train_y), ("test", raw.test_x, raw.test_y)):
+        if x.dtype not in (np.uint8, np.float32):
+            return f"its {part}_x is of type {x.dtype}; expected uint8 or float32"
+        if x.dtype == np.float32 and not np.isfinite(x).all():
+            return f"its {part}_x has values that are not finite numbers"
+        if y.dtype != np.int64 or y.shape != (len(x),):
+            return f"its {part}_y is of type {y.dtype} and shape {y.shape}; expected int64 and ({len(x)},)"
         # On a GPU such a label would end the training process instead of raising.
-        if len(x) != len(y) or y.min() < 0 or y.max() >= raw.classes:
-            raise EnvironmentFault(
-                f"dataset '{ref.name}': its labels are not {len(x)} of 0 … {raw.classes - 1}"
+        if len(y) and (y.min() < 0 or y.max() >= raw.classes):
+            return (
+                f"its {part}_y has the label {y[(y < 0) | (y >= raw.classes)][0]}, not 0 … {raw.classes - 1}"
             )
+    if raw.test_x.dtype != raw.train_x.dtype or raw.test_x.shape[1:] != raw.train_x.shape[1:]:
+        return (
+            f"samples of its train_x are {raw.train_x.dtype} of shape {raw.train_x.shape[1:]}, "
+            f"those of its test_x {raw.test_x.dtype} of shape {raw.test_x.shape[1:]}"
+        )
+    return None
 
 
 def _facts(sample: Sample, train_total: int, test: int) -> str:
