@@ -1,50 +1,124 @@
 """Objectives: named values of an evaluation that are minimised.
 
 An objective derives its value from what the evaluator measured. Plug-ins of the entry-point group
-``evolver.objectives`` are instances of ``Objective``.
+``evolver.objectives`` are instances of ``Objective``, or functions that make one of the argument after a
+colon: ``latency_ms:64`` is the latency of a batch of 64.
+
+load             the objectives of names.
+derive           their values, from measurements.
+measures         the measurements that they need.
+bound_to_device  those whose values belong to a type of device.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from evolver import registry
-from evolver.errors import EvaluationFailed, InvalidInput
+from evolver.errors import EnvironmentFault, EvaluationFailed, InvalidInput, UnknownName
+
+LATENCY = "latency_ms"
+LARGEST_BATCH = 65_536
+"""Of a latency: a larger one would only fail every genome for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """One value to minimise.
 
-    ``measures`` names the measurements of the evaluator that ``value`` reads.
+    ``measures`` names the measurements of the evaluator that ``value`` reads. ``of_device``: the value
+    belongs to the type of device that it was measured on, and says nothing beside one of another type.
     """
 
     name: str
     unit: str
     measures: tuple[str, ...]
     value: Callable[[Mapping[str, float]], float]
+    of_device: bool = False
 
 
 def _is(measure: str) -> Callable[[Mapping[str, float]], float]:
     return lambda measured: measured[measure]
 
 
+def _measured_on_device(name: str, unit: str) -> Objective:
+    """An objective that is a measurement of the same name."""
+    return Objective(name, unit, (name,), _is(name), of_device=True)
+
+
 ERROR = Objective("error", "share of the validation samples", ("validation_error",), _is("validation_error"))
 LOSS = Objective("loss", "nats per validation sample", ("validation_loss",), _is("validation_loss"))
 PARAMS = Objective("params", "trainable parameters", ("params",), _is("params"))
 FLOPS = Objective("flops", "operations for one sample", ("flops",), _is("flops"))
+TRAIN_S = _measured_on_device("train_s", "seconds of training")
+PEAK_MEMORY_BYTES = _measured_on_device("peak_memory_bytes", "bytes at the peak of the training")
+ENERGY_J = _measured_on_device("energy_j", "joules of the training")
+
+
+def latency_ms(argument: str | None) -> Objective:
+    """The time of one forward pass: of one sample, or of a batch of ``argument`` samples.
+
+    Raises InvalidInput for an argument that is no such number.
+    """
+    if argument is None:
+        return _measured_on_device(LATENCY, "ms for one sample")
+    name = f"{LATENCY}:{argument}"
+    batch = latency_batch(name)
+    if batch is None or not 2 <= batch <= LARGEST_BATCH:
+        raise InvalidInput(
+            f"'{name}' is no latency: give a batch of 2 to {LARGEST_BATCH} samples after the colon, for "
+            f"instance {LATENCY}:64, or {LATENCY} alone for one sample"
+        )
+    return _measured_on_device(name, f"ms for a batch of {batch}")
+
+
+def latency_batch(measure: str) -> int | None:
+    """The batch whose latency a measurement is; None for a measurement of something else."""
+    match = re.fullmatch(rf"{LATENCY}(?::([1-9][0-9]*))?", measure)
+    return None if match is None else int(match[1] or 1)
 
 
 def load(names: Iterable[str]) -> tuple[Objective, ...]:
-    """The objectives of these names, in order. Raises UnknownName, or InvalidInput for a repeated one."""
+    """The objectives of these names, in order.
+
+    Raises UnknownName, or InvalidInput for a repeated one or a wrong argument.
+    """
     names = tuple(names)
     if not names:
         raise InvalidInput("no objective is named; give at least one, for instance --objectives error,loss")
     if len(set(names)) != len(names):
         raise InvalidInput(f"an objective is named twice in '{','.join(names)}'")
-    return tuple(registry.load("objective", name) for name in names)
+    return tuple(_load(name) for name in names)
+
+
+def _load(name: str) -> Objective:
+    plugin, colon, argument = name.partition(":")
+    found: Objective | Callable[[str | None], Objective] = registry.load("objective", plugin)
+    if not isinstance(found, Objective):
+        return found(argument if colon else None)
+    if colon:
+        raise InvalidInput(f"the objective '{plugin}' takes no argument; got '{name}'")
+    return found
+
+
+def measures(objectives: Iterable[Objective]) -> frozenset[str]:
+    """All measurements that these objectives need."""
+    return frozenset(measure for objective in objectives for measure in objective.measures)
+
+
+def bound_to_device(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these objectives whose values belong to a type of device; none that is unknown here."""
+    return tuple(name for name in names if _is_bound_to_device(name))
+
+
+def _is_bound_to_device(name: str) -> bool:
+    try:
+        return _load(name).of_device
+    except (UnknownName, InvalidInput, EnvironmentFault):  # whoever only reads need not have the plug-in
+        return False
 
 
 def derive(objectives: Iterable[Objective], measured: Mapping[str, float]) -> dict[str, float]:

@@ -59,5 +59,5 @@ print(registry.load("space", "conv").__name__, *registry.names("objective"))
         str(package / "__init__.py"),
         str(package / "_migrations"),
         REVISION,
-        "ConvSpace error flops loss params",
+        "ConvSpace energy_j error flops latency_ms loss params peak_memory_bytes train_s",
     ]

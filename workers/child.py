@@ -16,12 +16,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -35,12 +36,15 @@ from evolver.errors import (
     UnknownName,
 )
 from evolver.evaluation import DatasetRef, Epoch, Evaluator, SavedCheckpoint, Task
-from workers import protocol
+from workers import protocol, tracking
 from workers.protocol import Failed, Faulted
+from workers.tracking import Ended, Tracker
 
 BUILT_IN = (objectives.ERROR, objectives.LOSS, objectives.PARAMS, objectives.FLOPS)
 HOST_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 RECEIVE_BYTES = 65536
+TRACKED_ENDS: Mapping[str, Ended] = {"finished": "finished", "failed": "failed"}
+"""Outcomes for trackers; after any other, the evaluation goes on elsewhere."""
 
 
 class Session:
@@ -50,13 +54,24 @@ class Session:
     """
 
     def __init__(
-        self, connection: socket.socket, device: str, data_dir: Path, download: bool, checkpoint_url: str
+        self,
+        connection: socket.socket,
+        device: str,
+        data_dir: Path,
+        download: bool,
+        checkpoint_url: str,
+        *,
+        device_slots: int = 1,
+        track: Iterable[str] = (),
     ) -> None:
         self.device = device
+        self.device_slots = device_slots
         self.data_dir = data_dir
         self.download = download
         self.checkpoint_url = checkpoint_url
         self._connection = connection
+        self._tracker = Tracker(map(tracking.parse, track), self._warn)
+        self._sending = threading.Lock()
         self._orders: queue.SimpleQueue[protocol.Check | protocol.Evaluate] = queue.SimpleQueue()
         self._token = ""
         self._stop_token = ""
@@ -73,7 +88,7 @@ class Session:
             if isinstance(order, protocol.Check):
                 answer = self._check(order)
             else:
-                answer = self._evaluate(Task.from_json(order.task))
+                answer = self._evaluate(Task.from_json(order.task), order.experiment)
                 failpoints.reach("child.before_outcome")
             sys.stdout.flush()
             sys.stderr.flush()
@@ -84,6 +99,7 @@ class Session:
 
     def report_epoch(self, epoch: Epoch) -> None:
         self._send(protocol.EpochEnded(epoch=epoch))
+        self._tracker.epoch(epoch)
 
     def report_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
         self._send(protocol.CheckpointSaved(checkpoint=checkpoint))
@@ -93,14 +109,25 @@ class Session:
 
     def _check(self, order: protocol.Check) -> protocol.Checked:
         try:
-            sha256 = _evaluator(order.evaluator).check(DatasetRef.from_json(order.dataset), self)
+            evaluator = _evaluator(order.evaluator)
+            if order.objectives:
+                evaluator.check_measures(objectives.measures(objectives.load(order.objectives)), self)
+            sha256 = evaluator.check(DatasetRef.from_json(order.dataset), self)
         except Exception as error:
             traceback.print_exc()
             return protocol.Checked(sha256=None, fault=protocol.clean_text(_reason(error)))
         return protocol.Checked(sha256=sha256, fault=None)
 
-    def _evaluate(self, task: Task) -> protocol.Outcome:
+    def _evaluate(self, task: Task, experiment: str) -> protocol.Outcome:
         self._token = task.token
+        until = time.monotonic() + (task.timeout_s or math.inf)
+        self._tracker.begin(experiment, task, self.device)
+        outcome = self._outcome(task)
+        values = outcome.values if isinstance(outcome, protocol.Finished) else {}
+        self._tracker.end(TRACKED_ENDS.get(outcome.type, "killed"), values, until - time.monotonic())
+        return outcome
+
+    def _outcome(self, task: Task) -> protocol.Outcome:
         try:
             evaluator = _evaluator(task.evaluator)
             objectives.load(task.objectives)  # a plug-in that is missing here is missed before the training
@@ -111,8 +138,15 @@ class Session:
         except Exception as error:
             return classify(error)
 
+    def _warn(self, text: str) -> None:
+        with suppress(OSError):  # without a supervisor, this process ends
+            self._send(protocol.Warned(message=protocol.clean_text(text)))
+
     def _send(self, message: protocol.ToSupervisor) -> None:
-        self._connection.sendall(protocol.encode(message))
+        line = protocol.encode(message)
+        # Checkpoints and warnings come from other threads, and sendall may send a line in pieces.
+        with self._sending:
+            self._connection.sendall(line)
 
     def _read(self) -> None:
         try:
@@ -191,14 +225,16 @@ def _evaluator(name: str) -> Evaluator:
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True)
 @click.option("--checkpoint-url", required=True)
 @click.option("--download", is_flag=True)
-def main(fd: int, device: str, data_dir: Path, checkpoint_url: str, download: bool) -> None:
+@click.option("--device-slots", type=int, default=1)
+@click.option("--track", multiple=True)
+def main(fd: int, **surroundings: Any) -> None:
     """Serve the supervisor at the other end of the socket FD."""
     # systemd, Slurm and others send SIGTERM to all processes of a service at once. Whether the
     # evaluation is to be handed over is the supervisor's to say; this process ends with its socket.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
-    session = Session(socket.socket(fileno=fd), device, data_dir, download, checkpoint_url)
+    session = Session(socket.socket(fileno=fd), **surroundings)
     session.listen()
     session.serve()
 

@@ -20,7 +20,8 @@ from evolver.errors import EvolverError
 from evolver.store import experiments
 from evolver.store.claims import WorkerInfo
 from evolver.store.db import DEFAULT_URL, VARIABLE, Database
-from workers import devices
+from workers import devices, tracking
+from workers.checkpoint_files import require_writable
 from workers.options import WorkerOptions, checkpoint_base
 from workers.process import Surroundings
 from workers.slots import Slot
@@ -28,6 +29,8 @@ from workers.supervisor import Supervisor, WorkerEvent
 
 RECORDED_PACKAGES = ("evolver", "torch", "torchvision", "numpy")
 """Whose versions stand in the record of each attempt."""
+SHORTEST_WAIT_S = 0.5
+"""Any database may take so long to answer, however short the lease is."""
 
 
 def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] | None = None) -> int:
@@ -35,16 +38,21 @@ def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] |
 
     Runs in the main thread, and handles SIGTERM and SIGINT until it returns. Raises InvalidInput for
     a device that is not here or an experiment that is not in the database, DatabaseError for a database
-    that cannot be used.
+    that cannot be used, EnvironmentFault for a place of checkpoints that cannot be written or a package
+    that tracking needs.
     """
+    tracking.require_packages(options.track)
     found = devices.parse_devices(options.device)
     # One thread does everything: it must not wait for the database until its leases run out.
-    database = Database.open(options.db_url, wait_s=options.lease_s / 4, answer_within_s=options.lease_s / 3)
+    wait_s = max(SHORTEST_WAIT_S, options.lease_s / 4)
+    database = Database.open(options.db_url, wait_s=wait_s, answer_within_s=wait_s)
     try:
         with database.read() as conn:
             for name in options.experiments:
-                experiments.get(conn, name)
-        slots = make_slots(found, options, checkpoint_base(options, database.url))
+                experiments.require_whole(experiments.get(conn, name))
+        base = checkpoint_base(options, database.url)
+        require_writable(base)
+        slots = make_slots(found, options, base)
         info = WorkerInfo(socket.gethostname(), os.getpid(), ",".join(found), len(slots), versions())
         return Supervisor(database, slots, info, options, on_event).run()
     finally:
@@ -59,6 +67,8 @@ def make_slots(found: tuple[str, ...], options: WorkerOptions, checkpoint_url: s
         download=options.download,
         checkpoint_url=checkpoint_url,
         cpu_threads=max(1, _cores() // len(bound)),
+        device_slots=options.slots,
+        track=options.track,
     )
     return [Slot(n, device, devices.device_name(device), surroundings) for n, device in enumerate(bound)]
 
@@ -117,6 +127,12 @@ def _cores() -> int:
     type=click.FloatRange(min=1),
     help="Seconds after which a silent worker's work goes to another.",
 )
+@click.option(
+    "--track",
+    multiple=True,
+    metavar="KIND:WHERE",
+    help="Write curves to tensorboard:DIR or mlflow:URI; may be given twice.",
+)
 def worker_command(names: tuple[str, ...], **options: object) -> None:
     """Train genomes: claim, train, report, until stopped.
 
@@ -125,9 +141,9 @@ def worker_command(names: tuple[str, ...], **options: object) -> None:
 
     \b
     Examples:
-      evolver worker                            one genome at a time, on the best device here
-      evolver worker --device all --slots 2     two at a time on each GPU
-      evolver worker cifar --idle-timeout 600   for one experiment, leaving after ten idle minutes
+      evolver worker                            # on the best device here
+      evolver worker --device all --slots 2     # two at a time on each GPU
+      evolver worker cifar --idle-timeout 600   # leave after ten idle minutes
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:

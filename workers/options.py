@@ -14,7 +14,7 @@ class WorkerOptions:
 
     ``db_url``: None for the environment's, or the default. ``experiments``: names; empty for all.
     ``slots``: evaluations at a time, for each device. ``checkpoint_url``: None for a directory beside
-    the database, see ``checkpoint_base``.
+    the database, see ``checkpoint_base``. ``track``: arguments of ``workers.tracking.parse``.
     """
 
     db_url: str | None = None
@@ -27,6 +27,7 @@ class WorkerOptions:
     max_evaluations: int | None = None
     idle_timeout_s: float | None = None
     lease_s: float = 60.0
+    track: tuple[str, ...] = ()
 
 
 def checkpoint_base(options: WorkerOptions, database: URL) -> str:

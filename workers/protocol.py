@@ -5,7 +5,7 @@ unknown message, a missing or unknown field, NaN and infinity are refused.
 
 To the training process    Check, Evaluate, Stop.
 To the supervisor          Checked; Begun, Started, EpochEnded, CheckpointSaved, and then one outcome:
-                           Finished, Failed, Faulted, HandedOver.
+                           Finished, Failed, Faulted, HandedOver. Warned at any time.
 """
 
 from __future__ import annotations
@@ -35,18 +35,25 @@ class _Message(BaseModel):
 
 
 class Check(_Message):
-    """Are this evaluator and the data set (``DatasetRef`` as JSON) here? Answered by ``Checked``."""
+    """Are this evaluator and the data set (``DatasetRef`` as JSON) here, and can what these objectives
+    need be measured? Answered by ``Checked``.
+    """
 
     type: Literal["check"] = "check"
     evaluator: str
     dataset: Mapping[str, Any]
+    objectives: tuple[str, ...] = ()
 
 
 class Evaluate(_Message):
-    """Evaluate a ``Task`` (as JSON). Answered by ``Begun`` and, in the end, one outcome."""
+    """Evaluate a ``Task`` (as JSON). Answered by ``Begun`` and, in the end, one outcome.
+
+    ``experiment`` is its name, for people.
+    """
 
     type: Literal["evaluate"] = "evaluate"
     task: Mapping[str, Any]
+    experiment: str = ""
 
 
 class Stop(_Message):
@@ -92,6 +99,13 @@ class CheckpointSaved(_Message):
     checkpoint: SavedCheckpoint
 
 
+class Warned(_Message):
+    """Something for the worker's log, whatever becomes of the evaluation."""
+
+    type: Literal["warned"] = "warned"
+    message: str
+
+
 class Finished(_Message):
     """The evaluation succeeded with these values, by objective or measurement."""
 
@@ -122,7 +136,7 @@ class HandedOver(_Message):
 
 ToChild = Check | Evaluate | Stop
 Outcome = Finished | Failed | Faulted | HandedOver
-ToSupervisor = Checked | Begun | Started | EpochEnded | CheckpointSaved | Outcome
+ToSupervisor = Checked | Begun | Started | EpochEnded | CheckpointSaved | Warned | Outcome
 
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="type")])
 _TO_SUPERVISOR: TypeAdapter[ToSupervisor] = TypeAdapter(Annotated[ToSupervisor, Field(discriminator="type")])

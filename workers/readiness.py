@@ -1,4 +1,5 @@
-"""Which offers of work this machine can serve: it must have the evaluator's plug-in and the data.
+"""Which offers of work this machine can serve: it must have the evaluator's plug-in and the data, and its
+device must be one that the objectives can be measured on.
 
 A claim that could not be served would cost time and a fault of this worker; so a training process
 looks before the first claim. What is missing is looked for again from time to time.
@@ -15,8 +16,8 @@ from evolver.store.claims import Offer, register_dataset
 from evolver.store.db import Database
 
 RECHECK_S = 60.0
-Key = tuple[str, int]
-"""Evaluator and data set: experiments that share both share the answer."""
+Key = tuple[str, int, tuple[str, ...]]
+"""Evaluator, data set and objectives: experiments that share them share the answer."""
 
 log = logging.getLogger("evolver.worker")
 
@@ -53,7 +54,8 @@ class Readiness:
 
     def doubt(self, evaluator: str, dataset_id: int) -> None:
         """The host failed at this: look again before the next claim."""
-        self._verdicts.pop((evaluator, dataset_id), None)
+        for key in [key for key in self._verdicts if key[:2] == (evaluator, dataset_id)]:
+            del self._verdicts[key]
 
     def complaint(self, offers: Iterable[Offer]) -> str | None:
         """Why nothing can be served, for the worker's row; None when something can, or nothing is known."""
@@ -88,4 +90,4 @@ def differing_data(database: Database, offer: Offer, sha256: str | None) -> str 
 
 
 def _key(offer: Offer) -> Key:
-    return offer.evaluator, offer.dataset.id
+    return offer.evaluator, offer.dataset.id, offer.objectives

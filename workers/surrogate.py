@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from workers.individual import individual_of, recipe_of
 
 SECONDS_VARIABLE = "EVOLVER_SURROGATE_SECONDS"
 """How long an evaluation takes: a number, or ``LOW:HIGH``, drawn for each task by its seed. Default 0."""
+MEASURES = frozenset({"validation_error", "validation_loss", "params", "flops", "train_s"})
 SLICE_S = 0.02
 """The longest that a request to stop waits."""
 
@@ -51,6 +52,11 @@ class SurrogateEvaluator:
     def check(self, dataset: DatasetRef, context: Context) -> str | None:
         """None: no data are needed."""
         return None
+
+    def check_measures(self, measures: Collection[str], context: Context) -> None:
+        """Look whether values are made up for all of these. Raises EnvironmentFault where not."""
+        if others := sorted(set(measures) - MEASURES):
+            raise EnvironmentFault(f"the evaluator 'surrogate' does not measure {', '.join(others)}")
 
     def evaluate(self, task: Task, context: Context) -> Outcome:
         """Report a curve of the recipe's epochs, then the values of its end.

@@ -7,24 +7,30 @@ and looks at the test part once, after its last epoch; nowhere else are test dat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from evolver import objectives
 from evolver.datasets import parse_argument
 from evolver.errors import Diverged, EnvironmentFault, EvaluationFailed, OutOfMemory
 from evolver.evaluation import Context, DatasetRef, Outcome, SavedCheckpoint, Task
 from evolver.recipe import Recipe
 from evolver.space import Json
-from workers import checkpoints, trainer
+from workers import accuracy, checkpoints, measuring, numerics, trainer
 from workers.data.base import fingerprint, load
 from workers.data.device import DeviceData, prepare
 from workers.decoder import Network, decode
 from workers.individual import Individual, individual_of, recipe_of
-from workers.trainer import Job, Stream
+from workers.memory import memory_faults
+from workers.seeds import Stream, stream, torch_generator
+from workers.trainer import Job
+
+MEASURED_ALWAYS = frozenset({"validation_error", "validation_loss", "params", "flops", "train_s"})
+"""In a search, whatever its objectives."""
 
 # Data sets are loaded once in a process, and hashed once.
 _fingerprint = lru_cache(maxsize=2)(fingerprint)
@@ -37,19 +43,27 @@ class TrainEvaluator:
         """The sha256 of the data set as it is on this machine. Raises EnvironmentFault when it is not."""
         return _fingerprint(load(dataset, context.data_dir, context.download))
 
+    def check_measures(self, measures: Collection[str], context: Context) -> None:
+        """Look whether these can be measured on this device. Raises EnvironmentFault when one cannot."""
+        measuring.require(set(measures) - MEASURED_ALWAYS, _device(context.device), context.device_slots)
+
     def evaluate(self, task: Task, context: Context) -> Outcome:
         """Train, and measure validation (search, repeat) or test data (retrain, transfer).
+
+        What the objectives ask for beside is measured in a search or repeat only.
 
         Raises InvalidCode, Diverged, OutOfMemory, EvaluationFailed, EnvironmentFault, or HandedBack
         after a checkpoint.
         """
         individual, recipe = individual_of(task), recipe_of(task)
         device = _device(context.device)
+        tests = task.purpose in ("retrain", "transfer")
+        measures = frozenset() if tests else objectives.measures(objectives.load(task.objectives))
+        self.check_measures(measures, context)
         data = self._data(task, context, device)
-        with trainer.memory_faults():
+        with memory_faults():
             run = _Run(task, individual, recipe, _network(task, individual), data)
-            tests = task.purpose in ("retrain", "transfer")
-            measured = run.retrain(context) if tests else run.search(context)
+            measured = run.retrain(context) if tests else run.search(context, measures)
         return Outcome(
             {**measured, "params": float(individual.cost.params), "flops": float(individual.cost.flops)}
         )
@@ -63,7 +77,7 @@ class TrainEvaluator:
                 f"{_fingerprint(raw)[:12]}…, not {expected[:12]}…"
             )
         try:
-            with trainer.memory_faults():
+            with memory_faults():
                 return prepare(task.dataset, task.limit_train, raw, device)
         except OutOfMemory as error:
             raise EnvironmentFault(
@@ -81,20 +95,30 @@ class _Run:
     network: Network
     data: DeviceData
 
-    def search(self, context: Context) -> dict[str, float]:
-        """Train on the training part; the validation values of the last epoch are the result."""
+    def search(self, context: Context, measures: Collection[str]) -> dict[str, float]:
+        """Train on the training part; the validation values of the last epoch are the result.
+
+        Of ``measures``, what belongs to the device is measured as well.
+        """
+        device = self.data.device
+        meter = measuring.Meter(measures, device)
         trained = trainer.train(self._job(retraining=False), context)
         loss, error = trained.last.validation_loss, trained.last.validation_error
         assert loss is not None
         assert error is not None
-        return {"validation_loss": loss, "validation_error": error, "train_s": trained.train_s}
+        measured = {"validation_loss": loss, "validation_error": error, "train_s": trained.train_s}
+        measured |= meter.read(trained.train_s)
+        bf16 = numerics.uses_bf16(self.recipe, device)
+        with numerics.settings(self.recipe):
+            measured |= measuring.latencies(measures, self.network, self.data.validation, device, bf16=bf16)
+        return measured
 
     def retrain(self, context: Context) -> dict[str, float]:
         """Train on training and validation part, measure on the test part, save the weights."""
         trained = trainer.train(self._job(retraining=True), context)
         device = self.data.device
-        bf16 = trainer.uses_bf16(self.recipe, device)
-        loss, error = trainer.measure(self.network, self.data.test, device, bf16=bf16)
+        bf16 = numerics.uses_bf16(self.recipe, device)
+        loss, error = accuracy.measure(self.network, self.data.test, device, bf16=bf16)
         if not math.isfinite(loss):
             raise Diverged(f"the test loss became {loss} after epoch {trained.last.number}")
         self._save_weights(context)
@@ -155,7 +179,7 @@ def _network(task: Task, individual: Individual) -> Network:
         raise EvaluationFailed(
             f"the space '{task.space}' has no plan(): its genomes do not decode to networks"
         )
-    generator = trainer.torch_generator(trainer.stream(task.seed, Stream.WEIGHTS))
+    generator = torch_generator(stream(task.seed, Stream.WEIGHTS))
     return decode(plan(individual.genome, task.dataset.sample), generator)
 
 

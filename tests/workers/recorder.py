@@ -15,6 +15,7 @@ class Recorder:
 
     checkpoint_url: str = ""
     device: str = "cpu"
+    device_slots: int = 1
     data_dir: Path = Path()
     download: bool = False
     stop_after: float = math.inf

@@ -6,6 +6,8 @@ import errno
 import os
 import select
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +25,8 @@ from evolver.errors import (
     InvalidGenome,
     UnknownName,
 )
-from evolver.evaluation import DatasetRef, Task
+from evolver.evaluation import DatasetRef, SavedCheckpoint, Task
+from tests.workers import fake_mlflow
 from tests.workers.searches import SAMPLE, install_misbehaving
 from workers import child, process, protocol
 from workers.process import Surroundings, TrainingProcess
@@ -54,10 +57,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")
     started: list[TrainingProcess] = []
 
-    def start_process() -> TrainingProcess:
-        started.append(
-            TrainingProcess("cpu", Surroundings(tmp_path, False, str(tmp_path / "checkpoints"), 1))
-        )
+    def start_process(**more: Any) -> TrainingProcess:
+        surroundings = Surroundings(tmp_path, False, str(tmp_path / "checkpoints"), 1, **more)
+        started.append(TrainingProcess("cpu", surroundings))
         return started[-1]
 
     yield start_process
@@ -111,6 +113,50 @@ def test_checks_plug_in_and_data(start: Callable[[], TrainingProcess]) -> None:
     running.send(protocol.Check(evaluator="trian", dataset=TASK.dataset.to_json()))
     (answer,) = received(running, protocol.Checked)
     assert "unknown evaluator 'trian'; did you mean train?" in answer.fault
+
+
+@pytest.mark.parametrize(
+    ("objectives", "fault"),
+    [
+        (("error", "params"), ""),
+        (("error", "latency_ms:8"), "latency_ms cannot be measured here: there is no clock"),
+        (("error", "latency_s"), "unknown objective 'latency_s'; did you mean latency_ms"),
+    ],
+)
+def test_checks_whether_the_objectives_can_be_measured(
+    start: Callable[[], TrainingProcess], objectives: tuple[str, ...], fault: str
+) -> None:
+    running = start()
+    data = TASK.dataset.to_json()
+    running.send(protocol.Check(evaluator="misbehaving", dataset=data, objectives=objectives))
+    (answer,) = received(running, protocol.Checked)
+    assert (answer.fault or "").startswith(fault)
+    assert (answer.sha256 is None) == bool(fault)
+
+
+@pytest.mark.parametrize(("device_slots", "fault"), [(1, None), (3, "cpu is shared by 3")])
+def test_knows_how_many_share_its_device(
+    start: Callable[..., TrainingProcess], device_slots: int, fault: str | None
+) -> None:
+    running = start(device_slots=device_slots)
+    data = TASK.dataset.to_json()
+    running.send(protocol.Check(evaluator="misbehaving", dataset=data, objectives=("train_s",)))
+    (answer,) = received(running, protocol.Checked)
+    assert answer.fault == fault
+
+
+def test_tracks_what_it_evaluates_and_tells_when_that_fails(
+    tmp_path: Path, start: Callable[..., TrainingProcess]
+) -> None:
+    fake_mlflow.install(tmp_path)
+    running = start(track=(f"mlflow:{tmp_path / 'told'}",))
+    running.send(protocol.Evaluate(task=TASK.to_json(), experiment="shirts"))
+    received(running, protocol.Finished)
+    assert (tmp_path / "told").read_text().split() == ["shirts/3/7", "epoch", "final", "FINISHED"]
+    running.send(protocol.Evaluate(task=replace(TASK, evaluation_id=13).to_json(), experiment="shirts"))
+    assert [type(one) for one in received(running, protocol.Finished)].count(protocol.Warned) == 1
+    evaluate(running, "diverge")
+    assert not any(isinstance(one, protocol.Warned) for one in received(running, protocol.Failed))
 
 
 def test_stops_when_asked_and_works_on(start: Callable[[], TrainingProcess]) -> None:
@@ -205,6 +251,30 @@ def test_is_given_its_share_of_the_cpu_and_no_database_url() -> None:
 )  # fmt: skip
 def test_exceptions_are_classified(error: Exception, outcome: protocol.Outcome) -> None:
     assert child.classify(error) == outcome
+
+
+def test_two_threads_may_report_at_once(tmp_path: Path) -> None:
+    """Lines longer than the socket's buffer are sent in pieces, which must not mingle."""
+    ours, theirs = socket.socketpair()
+    session = child.Session(theirs, "cpu", tmp_path, False, "")
+    saved = [SavedCheckpoint("resume", 1, letter * 2**20, "", 1) for letter in "ab"]
+    threads = [threading.Thread(target=_report, args=(session, one, 4), daemon=True) for one in saved]
+    for thread in threads:
+        thread.start()
+    lines, messages = protocol.Lines(), []
+    ours.settimeout(WAIT_S)
+    while len(messages) < 8:
+        messages += [protocol.decode_to_supervisor(line) for line in lines.feed(ours.recv(65536))]
+    for thread in threads:
+        thread.join()
+    assert [messages.count(protocol.CheckpointSaved(checkpoint=one)) for one in saved] == [4, 4]
+    ours.close()
+    theirs.close()
+
+
+def _report(session: child.Session, saved: SavedCheckpoint, times: int) -> None:
+    for _ in range(times):
+        session.report_checkpoint(saved)
 
 
 def test_records_objectives_and_what_else_was_measured() -> None:

@@ -18,7 +18,7 @@ from evolver.errors import Diverged, EnvironmentFault, EvaluationFailed, HandedB
 from evolver.evaluation import DatasetRef, Task
 from evolver.genome.space import ConvSpace
 from tests.workers.recorder import Recorder
-from workers import checkpoints, training
+from workers import checkpoints, measuring, training
 from workers.data.base import load
 from workers.decoder import decode
 from workers.training import TrainEvaluator
@@ -225,6 +225,69 @@ def test_a_space_without_networks_cannot_be_trained(
     monkeypatch.setattr(registry, "load_space", lambda name, settings: NotNetworks())
     with pytest.raises(EvaluationFailed, match="plan"):
         TrainEvaluator().evaluate(task(), context)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_latency_is_measured_where_an_objective_asks_for_it(
+    task: Callable[..., Task], context: Recorder, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    seen: list[tuple[int, torch.dtype]] = []
+    timed_ms = measuring._timed_ms
+
+    def spy(run: Callable[[], Any], device: torch.device) -> float:
+        logits = run()
+        seen.append((len(logits), logits.dtype))
+        return timed_ms(lambda: None, device)
+
+    monkeypatch.setattr(measuring, "_timed_ms", spy)
+    asking = task(objectives=("error", "latency_ms", "latency_ms:64"), precision=precision, epochs=1)
+    measured = TrainEvaluator().evaluate(asking, context).measured
+    assert measured.keys() >= {"latency_ms", "latency_ms:64", "validation_error", "train_s"}
+    dtype = torch.bfloat16 if context.dtype == "bf16" else torch.float32
+    assert set(seen) == {(1, dtype), (64, dtype)}
+
+
+@pytest.mark.parametrize("measure", ["peak_memory_bytes", "energy_j"])
+def test_what_the_cpu_cannot_measure_is_a_fault_of_the_host_before_the_training(
+    task: Callable[..., Task], context: Recorder, measure: str
+) -> None:
+    with pytest.raises(EnvironmentFault, match=f"{measure} cannot be measured here"):
+        TrainEvaluator().check_measures({"validation_error", measure}, context)
+    with pytest.raises(EnvironmentFault, match=f"{measure} cannot be measured here"):
+        TrainEvaluator().evaluate(task(objectives=("error", measure)), context)
+    assert context.epochs == []
+
+
+def test_a_device_that_is_shared_measures_no_latency(context: Recorder) -> None:
+    TrainEvaluator().check_measures({"validation_error", "train_s", "latency_ms"}, context)
+    context.device_slots = 2
+    TrainEvaluator().check_measures({"validation_error", "train_s", "params"}, context)
+    with pytest.raises(EnvironmentFault, match="cpu is shared by 2 trainings"):
+        TrainEvaluator().check_measures({"validation_error", "latency_ms"}, context)
+
+
+def test_no_objective_is_made_of_test_data(context: Recorder) -> None:
+    with pytest.raises(EnvironmentFault, match="test_error cannot be measured"):
+        TrainEvaluator().check_measures({"test_error"}, context)
+
+
+def test_a_retraining_needs_none_of_the_objectives(task: Callable[..., Task], context: Recorder) -> None:
+    retraining = task(purpose="retrain", objectives=("error", "energy_j", "latency_ms"), epochs=1)
+    measured = TrainEvaluator().evaluate(retraining, context).measured
+    assert measured.keys() == {"test_error", "test_loss", "params", "flops", "train_s"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_measures_memory_of_the_genome_whatever_was_trained_before(
+    task: Callable[..., Task], context: Recorder
+) -> None:
+    context.device = "cuda:0"
+    asking = task(objectives=("error", "peak_memory_bytes"), epochs=1)
+    first, second = (
+        TrainEvaluator().evaluate(asking, context).measured["peak_memory_bytes"] for _ in range(2)
+    )
+    assert first > 0
+    assert second == pytest.approx(first, rel=0.01)
 
 
 def test_every_genome_of_the_preset_trains(task: Callable[..., Task], context: Recorder) -> None:
