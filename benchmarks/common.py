@@ -30,11 +30,13 @@ from evolver.store.db import Database, resolve_url  # noqa: E402
 from tests.postgres import Server  # noqa: E402
 
 
-def options(description: str) -> argparse.Namespace:
-    """The command line of a benchmark."""
+def options(description: str, *, needs_data: bool = False) -> argparse.Namespace:
+    """The command line of a benchmark; with ``needs_data``, also where the data sets lie."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="about a minute: smaller sizes, same method")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    if needs_data:
+        parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data sets lie")
     return parser.parse_args()
 
 
