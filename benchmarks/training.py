@@ -151,7 +151,7 @@ def by_slots(quick: bool) -> dict[str, list[dict[str, Any]]]:
     """Evaluations an hour on the GPU, by recipe and number of slots."""
     from training_slots import evaluations_per_hour
 
-    sizes, seconds, numbers = ((4_000, 1_000), 10.0, [1]) if quick else ((40_000, 10_000), 60.0, [1, 2, 4])
+    sizes, seconds, numbers = ((4_000, 1_000), 10.0, [1]) if quick else ((40_000, 10_000), 50.0, [1, 2, 4, 8])
     found: dict[str, list[dict[str, Any]]] = {}
     for name in ("paper", "fast"):
         settings = recipe.load(name, {"precision": "auto", "stop_flat": False})
