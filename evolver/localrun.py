@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import URL
 
@@ -53,7 +53,7 @@ class LocalOptions:
 
     number: int
     device: str
-    slots: int
+    slots: int | Literal["auto"]
     data_dir: Path
     download: bool
     checkpoint_url: str | None
@@ -66,11 +66,15 @@ class LocalOptions:
 def check_options(options: LocalOptions) -> None:
     """Look whether this machine has the device, and can write where the checkpoints shall be.
 
+    ``auto`` slots are for a single worker, as each would take the whole machine for its own.
+
     Raises InvalidInput or EnvironmentFault.
     """
     from workers import devices, tracking
     from workers.checkpoint_files import require_writable
 
+    if options.slots == "auto" and options.number > 1:
+        raise InvalidInput(f"--slots auto is for one worker, not for --workers {options.number}")
     devices.parse_devices(options.device)
     tracking.require_packages(options.track)
     if options.checkpoint_url:
@@ -223,11 +227,14 @@ class LocalWorkers:
             )
 
     def _command(self) -> list[str]:
+        from workers.options import MEMORY_SHARE
+
         options = self.options
         command = [sys.executable, "-m", "evolver.localworker", str(os.getpid())]
         command += [
             f"--device={options.device}",
             f"--slots={options.slots}",
+            f"--memory-share={MEMORY_SHARE / options.number}",
             f"--data-dir={options.data_dir}",
         ]
         if options.download:
@@ -238,12 +245,18 @@ class LocalWorkers:
         return [*command, "--", self.experiment]
 
     def _environment(self) -> dict[str, str]:
-        """The database, and this worker's share of the CPU unless the user chose one."""
+        """The database, and this worker's share of the CPU unless the user chose one.
+
+        A worker that is alone finds its share itself.
+        """
+        from workers.devices import cores
         from workers.process import THREAD_VARIABLES
 
-        share = max(1, _cores() // (self.options.number * self.options.slots))
-        url = self.url.render_as_string(hide_password=False)
-        return {**dict.fromkeys(THREAD_VARIABLES, str(share)), **os.environ, VARIABLE: url}
+        environment = {**os.environ, VARIABLE: self.url.render_as_string(hide_password=False)}
+        number, slots = self.options.number, self.options.slots
+        if number == 1 or slots == "auto":
+            return environment
+        return {**dict.fromkeys(THREAD_VARIABLES, str(max(1, cores() // (number * slots)))), **environment}
 
     def stop(self, wait: Callable[[float], object], hurried: Callable[[], bool]) -> None:
         """Have all workers hand back their work and end; at once when ``hurried`` says so."""
@@ -270,7 +283,3 @@ def _log_dir(url: URL) -> Path:
         path.mkdir(exist_ok=True)
         return path
     return Path(tempfile.mkdtemp(prefix="evolver-"))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,7 +36,7 @@ from evolver.errors import (
     UnknownName,
 )
 from evolver.evaluation import DatasetRef, Epoch, Evaluator, SavedCheckpoint, Task
-from workers import protocol, tracking
+from workers import protocol, tracking, usage
 from workers.protocol import Failed, Faulted
 from workers.tracking import Ended, Tracker
 
@@ -88,7 +88,11 @@ class Session:
             if isinstance(order, protocol.Check):
                 answer = self._check(order)
             else:
+                usage.begin_peak(self.device)
                 answer = self._evaluate(Task.from_json(order.task), order.experiment)
+                # Only who trained to the end has surely been at its peak.
+                if answer.type == "finished" and (used := usage.used(self.device)):
+                    self._send(used)
                 failpoints.reach("child.before_outcome")
             sys.stdout.flush()
             sys.stderr.flush()

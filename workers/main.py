@@ -11,18 +11,21 @@ import platform
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import click
 
+from evolver.cli.options import SlotCount
 from evolver.errors import EvolverError
 from evolver.store import experiments
 from evolver.store.claims import WorkerInfo
 from evolver.store.db import DEFAULT_URL, VARIABLE, Database
 from workers import devices, tracking
+from workers.admission import DeviceMemory, auto_slots
 from workers.checkpoint_files import require_writable
-from workers.options import WorkerOptions, checkpoint_base
+from workers.options import MEMORY_SHARE, WorkerOptions, checkpoint_base
 from workers.process import Surroundings
 from workers.slots import Slot
 from workers.supervisor import Supervisor, WorkerEvent
@@ -31,6 +34,8 @@ RECORDED_PACKAGES = ("evolver", "torch", "torchvision", "numpy")
 """Whose versions stand in the record of each attempt."""
 SHORTEST_WAIT_S = 0.5
 """Any database may take so long to answer, however short the lease is."""
+
+log = logging.getLogger("evolver.worker")
 
 
 def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] | None = None) -> int:
@@ -53,6 +58,8 @@ def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] |
         base = checkpoint_base(options, database.url)
         require_writable(base)
         slots = make_slots(found, options, base)
+        for one in {slot.memory: slot for slot in slots}.values():
+            log.info("%s (%s): %s", one.device, one.device_name, one.memory)
         info = WorkerInfo(socket.gethostname(), os.getpid(), ",".join(found), len(slots), versions())
         return Supervisor(database, slots, info, options, on_event).run()
     finally:
@@ -61,16 +68,32 @@ def run_worker(options: WorkerOptions, on_event: Callable[[WorkerEvent], None] |
 
 def make_slots(found: tuple[str, ...], options: WorkerOptions, checkpoint_url: str) -> list[Slot]:
     """``options.slots`` slots for each device; all together share the CPU's cores."""
-    bound = [device for device in found for _ in range(options.slots)]
+    memories = [device_memory(device, options, devices.cores() // len(found)) for device in found]
+    bound = [memory for memory in memories for _ in range(memory.slots)]
     surroundings = Surroundings(
         data_dir=options.data_dir.resolve(),
         download=options.download,
         checkpoint_url=checkpoint_url,
-        cpu_threads=max(1, _cores() // len(bound)),
-        device_slots=options.slots,
+        cpu_threads=max(1, devices.cores() // len(bound)),
         track=options.track,
     )
-    return [Slot(n, device, devices.device_name(device), surroundings) for n, device in enumerate(bound)]
+    return [
+        Slot(
+            number,
+            memory,
+            devices.device_name(memory.device),
+            replace(surroundings, device_slots=memory.slots),
+        )
+        for number, memory in enumerate(bound)
+    ]
+
+
+def device_memory(device: str, options: WorkerOptions, cores: int) -> DeviceMemory:
+    """The memory that a worker may use of a device, and the slots there; ``cores`` are the device's share."""
+    free = devices.free_bytes(device)
+    available = None if free is None else int(free * options.memory_share)
+    slots = auto_slots(device, available, cores) if options.slots == "auto" else options.slots
+    return DeviceMemory(device, available, slots)
 
 
 def versions() -> dict[str, str]:
@@ -84,13 +107,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cores() -> int:
-    """The cores that this process may use, which a container or a batch system may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @click.command("worker", context_settings={"show_default": True})
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
@@ -102,7 +118,18 @@ def _cores() -> int:
 )
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda:N, mps, or all.")
 @click.option(
-    "--slots", default=1, type=click.IntRange(min=1), help="Evaluations at a time, for each device."
+    "--slots",
+    default=1,
+    type=SlotCount(min=1),
+    metavar="N|auto",
+    help="Evaluations at a time, for each device; auto: by its memory and the cores of the host.",
+)
+@click.option(
+    "--memory-share",
+    default=MEMORY_SHARE,
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="What trainings may be given of a device's memory that is free at the start.",
 )
 @click.option("--max-evaluations", metavar="N", type=click.IntRange(min=1), help="Leave after N evaluations.")
 @click.option(
@@ -143,6 +170,7 @@ def worker_command(names: tuple[str, ...], **options: object) -> None:
     Examples:
       evolver worker                            # on the best device here
       evolver worker --device all --slots 2     # two at a time on each GPU
+      evolver worker --device all --slots auto  # as many as each GPU is good for
       evolver worker cifar --idle-timeout 600   # leave after ten idle minutes
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import URL
+
+MEMORY_SHARE = 0.9
+"""The rest is for what others may want meanwhile, and for the gaps between blocks of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +17,17 @@ class WorkerOptions:
     """How a worker works, where its data are, and when it leaves. None as a limit: never.
 
     ``db_url``: None for the environment's, or the default. ``experiments``: names; empty for all.
-    ``slots``: evaluations at a time, for each device. ``checkpoint_url``: None for a directory beside
-    the database, see ``checkpoint_base``. ``track``: arguments of ``workers.tracking.parse``.
+    ``slots``: evaluations at a time, for each device. ``memory_share``: of a device's memory that is free
+    when the worker starts, what its training processes may be given together. ``checkpoint_url``: None
+    for a directory beside the database, see ``checkpoint_base``. ``track``: arguments of
+    ``workers.tracking.parse``.
     """
 
     db_url: str | None = None
     experiments: tuple[str, ...] = ()
     device: str = "auto"
-    slots: int = 1
+    slots: int | Literal["auto"] = 1
+    memory_share: float = MEMORY_SHARE
     data_dir: Path = Path("data")
     download: bool = False
     checkpoint_url: str | None = None

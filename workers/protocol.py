@@ -4,8 +4,8 @@ Nothing that arrives is executed, and what comes from a training process is pars
 unknown message, a missing or unknown field, NaN and infinity are refused.
 
 To the training process    Check, Evaluate, Stop.
-To the supervisor          Checked; Begun, Started, EpochEnded, CheckpointSaved, and then one outcome:
-                           Finished, Failed, Faulted, HandedOver. Warned at any time.
+To the supervisor          Checked; Begun, Started, EpochEnded, CheckpointSaved, MemoryUsed, and then one
+                           outcome: Finished, Failed, Faulted, HandedOver. Warned at any time.
 """
 
 from __future__ import annotations
@@ -99,6 +99,14 @@ class CheckpointSaved(_Message):
     checkpoint: SavedCheckpoint
 
 
+class MemoryUsed(_Message):
+    """The memory of the process on its device, in bytes: at its peak in the evaluation, and kept after it."""
+
+    type: Literal["memory"] = "memory"
+    kept: int = Field(ge=0)
+    peak: int = Field(ge=0)
+
+
 class Warned(_Message):
     """Something for the worker's log, whatever becomes of the evaluation."""
 
@@ -136,7 +144,7 @@ class HandedOver(_Message):
 
 ToChild = Check | Evaluate | Stop
 Outcome = Finished | Failed | Faulted | HandedOver
-ToSupervisor = Checked | Begun | Started | EpochEnded | CheckpointSaved | Warned | Outcome
+ToSupervisor = Checked | Begun | Started | EpochEnded | CheckpointSaved | MemoryUsed | Warned | Outcome
 
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="type")])
 _TO_SUPERVISOR: TypeAdapter[ToSupervisor] = TypeAdapter(Annotated[ToSupervisor, Field(discriminator="type")])

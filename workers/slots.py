@@ -2,6 +2,10 @@
 
 A slot watches its process and decides what its messages, its death or its silence mean for the
 evaluation. It never touches the database: what is to be written is left in its ``work``.
+
+An evaluation that was claimed waits in its slot until its training fits into the device's memory beside
+those that run. While one waits, nothing more is claimed for its device: the others end, and at the latest
+when it is alone it begins. So a large genome neither waits for ever nor keeps claims from other workers.
 """
 
 from __future__ import annotations
@@ -9,11 +13,13 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.store import leases
 from evolver.store.claims import Offer
 from workers import protocol
+from workers.admission import DeviceMemory
 from workers.process import Death, Surroundings, TrainingProcess
 from workers.work import Ending, Work
 
@@ -31,12 +37,35 @@ HARMLESS_KINDS = frozenset({"diverged", "invalid"})
 log = logging.getLogger("evolver.worker")
 
 
-class Slot:
-    """One place for one evaluation, or one check of the data."""
+def start_what_fits(slots: Sequence[Slot]) -> None:
+    """Have the evaluations begin that wait and whose training fits beside those that run on its device."""
+    for slot in slots:
+        if slot.work and slot.is_waiting:
+            running = [one.work for one in slots if one.shares(slot) and one.work and one.is_running]
+            beside = [work.memory_bytes for work in running]
+            if slot.memory.fits(slot.work.memory_bytes, beside):
+                slot.start()
 
-    def __init__(self, number: int, device: str, device_name: str, surroundings: Surroundings) -> None:
+
+def claimable(slots: Sequence[Slot]) -> list[Slot]:
+    """The free slots of devices for which nothing waits, those of the least busy device first."""
+
+    def mates(slot: Slot) -> list[Slot]:
+        return [other for other in slots if other.shares(slot)]
+
+    free = [slot for slot in slots if slot.is_free and not any(mate.is_waiting for mate in mates(slot))]
+    return sorted(free, key=lambda slot: sum(mate.work is not None for mate in mates(slot)))
+
+
+class Slot:
+    """One place for one evaluation, or one check of the data. Slots of one device share its ``memory``."""
+
+    def __init__(
+        self, number: int, memory: DeviceMemory, device_name: str, surroundings: Surroundings
+    ) -> None:
         self.number = number
-        self.device = device
+        self.memory = memory
+        self.device = memory.device
         self.device_name = device_name
         self.process: TrainingProcess | None = None
         self.work: Work | None = None
@@ -53,7 +82,16 @@ class Slot:
     @property
     def is_running(self) -> bool:
         """Whether the training process works on an evaluation."""
-        return self.work is not None and self.work.ending is None
+        return self.work is not None and self.work.started and self.work.ending is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an evaluation was claimed and has not begun for want of memory."""
+        return self.work is not None and not self.work.started and self.work.ending is None
+
+    def shares(self, other: Slot) -> bool:
+        """Whether it is on the same device."""
+        return self.memory is other.memory
 
     def next_deadline(self) -> float:
         """When ``attend`` has something to do, even if the process is silent."""
@@ -92,9 +130,11 @@ class Slot:
         self.checking = self.verdict = None
         return answer
 
-    def evaluate(self, work: Work) -> None:
-        """Have the process evaluate a claim."""
-        self.work = work
+    def start(self) -> None:
+        """Have the process evaluate the claim in ``work``."""
+        work = self.work
+        assert work is not None, "there is something to evaluate"
+        work.start(ready_by=time.monotonic() + READY_S)
         try:
             process = self._ready_process()
         except OSError as error:
@@ -107,6 +147,8 @@ class Slot:
         """Ask for the evaluation to be handed back; a check is broken off."""
         if self.checking:
             self.kill()
+        elif self.work and self.is_waiting:
+            self.work.end(Ending.released(self.work.lease, ""))
         elif self.work and self.is_running and not self.work.stopping:
             self.work.stop_by = time.monotonic() + STOP_S
             if self.process:
@@ -181,6 +223,8 @@ class Slot:
                 work.add_epoch(ended)
             case protocol.CheckpointSaved(checkpoint=SavedCheckpoint() as saved):
                 work.add_checkpoint(lambda conn: leases.record_checkpoint(conn, work.lease, saved))
+            case protocol.MemoryUsed(kept=kept, peak=peak):
+                self.memory.learn(work.memory_bytes, kept=kept, peak=peak)
             case protocol.Finished(values=values):
                 work.end(Ending.done(work.lease, values, self._log_tail()))
             case protocol.HandedOver():
@@ -208,7 +252,7 @@ class Slot:
         self.kill()
         if checking:
             self.checking, self.verdict = checking, protocol.Checked(sha256=None, fault=reason)
-        elif work is None or work.ending:
+        elif work is None or not self.is_running:
             log.warning("slot %d: %s, between evaluations", self.number, reason)
         elif work.stopping:
             work.end(Ending.released(work.lease, log_tail))

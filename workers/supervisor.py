@@ -24,12 +24,13 @@ from evolver.store.claims import Claim, Offer, WorkerInfo
 from evolver.store.db import Database
 from evolver.store.leases import Heartbeat
 from evolver.store.wakeups import WORK, Wakeups
+from workers.admission import estimate
 from workers.claiming import Claimer
 from workers.loop import Backoff, SignalWatch, jittered
 from workers.options import WorkerOptions, checkpoint_base
 from workers.outage import Outage
 from workers.readiness import Readiness, differing_data
-from workers.slots import READY_S, STOP_S, Slot
+from workers.slots import STOP_S, Slot, claimable, start_what_fits
 from workers.work import How, Work, delete_old_checkpoints
 
 POLL_S = (0.05, 1.0)
@@ -154,6 +155,7 @@ class Supervisor:
             self._look_soon()
         for slot in self._slots:
             slot.attend()
+        start_what_fits(self._slots)
         self._heed_signals()
         self._drop_what_is_not_trusted()
         for use_database in (self._renew, self._record, self._conclude_checks, self._look_for_work):
@@ -175,7 +177,7 @@ class Supervisor:
         for slot in self._slots:
             times.append(slot.next_deadline())
             if slot.work:
-                times.append(slot.work.trusted_until if slot.is_running else math.inf)
+                times.append(slot.work.trusted_until if not slot.work.ending else math.inf)
                 times.append(slot.work.next_write())
         return min(times)
 
@@ -222,10 +224,10 @@ class Supervisor:
     # --- leases --------------------------------------------------------------------------------------
 
     def _drop_what_is_not_trusted(self) -> None:
-        """What is still in training; whether an ending is accepted so late, its own write tells."""
+        """What has not ended; whether an ending is accepted so late, its own write tells."""
         now = time.monotonic()
         for slot in self._slots:
-            if slot.work and slot.is_running and now >= slot.work.trusted_until:
+            if slot.work and not slot.work.ending and now >= slot.work.trusted_until:
                 self._drop(slot, slot.work, "its lease could not be renewed in time")
 
     def _drop(self, slot: Slot, work: Work, reason: str) -> None:
@@ -332,7 +334,7 @@ class Supervisor:
     # --- finding work --------------------------------------------------------------------------------
 
     def _wants_work(self) -> bool:
-        if self._leaving.under_way or not any(slot.is_free for slot in self._slots):
+        if self._leaving.under_way or not claimable(self._slots):
             return False
         under_way = sum(slot.work is not None for slot in self._slots)
         limit = self._options.max_evaluations
@@ -355,9 +357,8 @@ class Supervisor:
             self._check_next(offers)
             self._say_what_is_missing(self._readiness.complaint(offers))
             servable = self._readiness.servable(offers)
-            for slot in self._slots:
-                if slot.is_free and not (self._wants_work() and self._claim(slot, servable)):
-                    break
+            while self._wants_work() and self._claim(claimable(self._slots)[0], servable):
+                pass
 
     def _reap(self, now: float) -> None:
         if now < self._due.reap:
@@ -376,8 +377,10 @@ class Supervisor:
             return False
         failpoints.reach("worker.after_claim")
         self._poll.reset()
-        slot.evaluate(Work(claim, self._trusted_until(asked), ready_by=time.monotonic() + READY_S))
-        self._tell("claimed", slot, claim, f"attempt {claim.attempt}")
+        slot.work = Work(claim, self._trusted_until(asked), estimate(claim.task))
+        start_what_fits(self._slots)
+        waits = f", waits for memory of {slot.device}" if slot.is_waiting else ""
+        self._tell("claimed", slot, claim, f"attempt {claim.attempt}{waits}")
         return True
 
     def _check_next(self, offers: Sequence[Offer]) -> None:

@@ -87,14 +87,17 @@ class Work:
     """A claim, what is still to be written of it, and the times by which something must have happened.
 
     All times are of the monotonic clock. ``trusted_until``: after it, somebody else may hold the
-    evaluation.
+    evaluation. ``memory_bytes``: what its training takes, see ``workers.admission.estimate``.
     """
 
-    def __init__(self, claim: Claim, trusted_until: float, ready_by: float) -> None:
+    def __init__(self, claim: Claim, trusted_until: float, memory_bytes: int = 0) -> None:
         self.claim = claim
         self.trusted_until = trusted_until
+        self.memory_bytes = memory_bytes
+        self.started = False
+        """A training process was told of it; until then it waits for memory."""
         self.begun = False
-        self.deadline = ready_by
+        self.deadline = math.inf
         """The training process must be ready, or, once it has begun, have an outcome by then."""
         self.stop_by = math.inf
         """It was asked to stop, and must have stopped by then."""
@@ -114,6 +117,11 @@ class Work:
     @property
     def stopping(self) -> bool:
         return self.stop_by < math.inf
+
+    def start(self, ready_by: float) -> None:
+        """A training process is told of it, and must be ready by then."""
+        self.started = True
+        self.deadline = ready_by
 
     def begin(self, now: float) -> None:
         """The evaluation starts: its time-out runs from here, so that loading torch costs no genome."""

@@ -93,9 +93,16 @@ def _machine(db_url: str | None, data_dir: Path, checkpoint_url: str | None) -> 
 
 def _devices() -> Finding:
     from workers import devices
+    from workers.main import device_memory
+    from workers.options import WorkerOptions
 
     here = devices.available()
-    named = ", ".join(f"{device} ({devices.device_name(device)})" for device in here)
+    cores = devices.cores() // max(1, len(here) - 1)  # accelerators are served without the CPU
+    automatic = WorkerOptions(slots="auto")
+    named = ", ".join(
+        f"{device} ({devices.device_name(device)}; auto: {device_memory(device, automatic, cores)})"
+        for device in here
+    )
     return Finding("devices", "ok", named)
 
 

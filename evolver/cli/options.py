@@ -37,6 +37,15 @@ db_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+class SlotCount(click.IntRange):
+    """A number of slots, or ``auto``."""
+
+    name = "number of slots"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 def _apply(function: F, options: list[Callable[[F], F]]) -> F:
     for option in reversed(options):
         function = option(function)
@@ -96,8 +105,8 @@ def worker_options(function: F) -> F:
                          help="Local worker processes; 0 for none."),
             click.option("--device", default="auto", metavar="DEVICE", show_default=True,
                          help="auto, cpu, cuda:N, mps, or all."),
-            click.option("--slots", type=click.IntRange(1), default=1, metavar="N", show_default=True,
-                         help="Evaluations at a time, for each worker and device."),
+            click.option("--slots", type=SlotCount(1), default=1, metavar="N|auto", show_default=True,
+                         help="Evaluations at a time, for each worker and device; auto for one worker only."),
             data_dir_option,
             click.option("--download", is_flag=True, help="Download data sets that are missing."),
             click.option("--checkpoint-url", metavar="URL", help="Directory of checkpoints and weights."),

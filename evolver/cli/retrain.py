@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.text import Text
@@ -61,7 +61,7 @@ def retrain(
     recipe_name: str | None,
     workers: int,
     device: str,
-    slots: int,
+    slots: int | Literal["auto"],
     data_dir: Path | None,
     download: bool,
     checkpoint_url: str | None,

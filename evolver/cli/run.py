@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.text import Text
@@ -71,7 +71,7 @@ def run(
     config_file: Path | None,
     workers: int,
     device: str,
-    slots: int,
+    slots: int | Literal["auto"],
     data_dir: Path | None,
     download: bool,
     checkpoint_url: str | None,

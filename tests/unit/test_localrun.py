@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from evolver.errors import EnvironmentFault
-from evolver.localrun import LocalOptions, LocalWorkers
+from evolver.errors import EnvironmentFault, InvalidInput
+from evolver.localrun import LocalOptions, LocalWorkers, check_options
+from workers import devices
 
 Ended = Callable[..., LocalWorkers]
 
@@ -81,3 +83,24 @@ def test_workers_that_all_gave_up_are_an_error_and_none_is_no_end(ended: Ended) 
         list(workers.attend())
     assert not workers.all_left
     assert not ended().all_left
+
+
+@pytest.mark.parametrize(("number", "share", "threads"), [(1, "0.9", None), (2, "0.45", "2")])
+def test_workers_divide_memory_and_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, share: str, threads: str | None
+) -> None:
+    monkeypatch.setattr(devices, "cores", lambda: 12)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    options = LocalOptions(number, "cpu", 3, tmp_path, download=False, checkpoint_url=None)
+    workers = LocalWorkers(make_url(f"sqlite:///{tmp_path}/evolver.db"), "demo", options)
+    assert f"--memory-share={share}" in workers._command()
+    assert workers._environment().get("OMP_NUM_THREADS") == threads
+
+
+def test_automatic_slots_are_for_one_worker(tmp_path: Path) -> None:
+    options = LocalOptions(1, "cpu", "auto", tmp_path, download=False, checkpoint_url=None)
+    check_options(options)
+    workers = LocalWorkers(make_url(f"sqlite:///{tmp_path}/evolver.db"), "demo", options)
+    assert "--slots=auto" in workers._command()
+    with pytest.raises(InvalidInput, match="--slots auto is for one worker, not for --workers 2"):
+        check_options(replace(options, number=2))

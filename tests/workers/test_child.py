@@ -98,10 +98,11 @@ def test_evaluates_one_genome_after_the_other(start: Callable[[], TrainingProces
     running = start()
     for _ in range(2):
         evaluate(running, "finish")
-        begun, started, epoch, finished = received(running, protocol.Finished)
+        begun, started, epoch, memory, finished = received(running, protocol.Finished)
         assert begun == protocol.Begun()
         assert started == protocol.Started(dtype="fp32", resumed_from_epoch=None)
         assert epoch.epoch.number == 1
+        assert memory.peak >= memory.kept > 1_000_000
         assert finished.values == {"error": 0.25, "loss": 0.5, "params": 10.0, "flops": 20.0, "train_s": 1.0}
     assert "about to finish" in running.log_tail()
 

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,6 +94,68 @@ def test_visible_devices_are_cudas(monkeypatch: pytest.MonkeyPatch, visible: str
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert devices.available() == ("cpu", *(f"cuda:{n}" for n in range(len(names))))
     assert [devices.device_name(f"cuda:{n}") for n in range(len(names))] == names
+
+
+class Nvml:
+    """NVML on a machine where GPUs have 10, 20 and 30 GB free, and process 7 uses 1 GB of each."""
+
+    class NVMLError(Exception):
+        pass
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        return [one for one, _ in GPUS].index(uuid)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: int) -> SimpleNamespace:
+        return SimpleNamespace(free=(gpu + 1) * 10_000_000_000)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu: int) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(pid=7, usedGpuMemory=1_000_000_000),
+            SimpleNamespace(pid=8, usedGpuMemory=None),
+        ]
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_the_memory_of_the_gpu_that_cuda_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())  # type: ignore[arg-type]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert devices.free_bytes("cuda:0") == 30_000_000_000
+    assert devices.free_bytes("cuda:1") == 10_000_000_000
+    assert devices.free_bytes("cuda:2") is None
+    assert [devices.process_bytes("cuda:0", pid) for pid in (7, 8, 9)] == [1_000_000_000, None, None]
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_nvml_that_does_not_answer_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Nvml()
+
+    def refuse() -> None:
+        raise Nvml.NVMLError("not loaded")
+
+    monkeypatch.setattr(silent, "nvmlInit", refuse)
+    monkeypatch.setitem(sys.modules, "pynvml", silent)  # type: ignore[arg-type]
+    assert devices.free_bytes("cuda:0") is None
+
+
+def test_the_free_memory_of_the_host_is_within_its_control_groups(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(devices, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(devices, "OWN_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(devices, "CGROUPS", tmp_path / "groups")
+    assert devices.free_bytes("cpu") is None
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    8000 kB\n")
+    assert devices.free_bytes("cpu") == 8_192_000
+    job = tmp_path / "groups" / "slurm" / "job_1"
+    job.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("4:memory:/old\n0::/slurm/job_1\n")
+    (job / "memory.max").write_text("max\n")
+    assert devices.free_bytes("cpu") == 8_192_000
+    (job.parent / "memory.max").write_text("5000000\n")
+    assert devices.free_bytes("cpu") == 5_000_000
 
 
 def test_the_cpu_by_its_model_and_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

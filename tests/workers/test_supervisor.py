@@ -363,7 +363,7 @@ def test_a_turn_tries_a_database_that_is_away_once(
     for place in places:
         claim = Claimer(database, info, lease_s=60.0).claim(supervisor._worker_id, place, offers)
         assert claim is not None
-        place.work = Work(claim, trusted_until=math.inf, ready_by=math.inf)
+        place.work = Work(claim, trusted_until=math.inf)
         place.work.end(Ending.done(claim.lease, {"error": 0.25, "loss": 0.5}, ""))
     tries: list[str] = []
 
@@ -523,6 +523,8 @@ def test_a_killed_training_process_costs_one_try(database: Database, place: str)
         (["--device", "gpu"], 2, "unknown device 'gpu'"),
         (["--db", "mysql://host/db"], 3, "database 'mysql' is not supported"),
         (["--slots", "0"], 2, "0 is not in the range x>=1"),
+        (["--slots", "many"], 2, "'many' is not a valid number of slots"),
+        (["--memory-share", "1.5"], 2, "1.5 is not in the range 0<x<=1"),
     ],
 )
 def test_bad_options_end_with_one_line(

@@ -15,7 +15,7 @@ from evolver.evaluation import DatasetRef
 from evolver.store.claims import Offer
 from evolver.store.db import Database, DatabaseUnavailable
 from tests.workers.searches import SAMPLE
-from workers import main, readiness
+from workers import devices, main, readiness
 from workers.loop import Backoff, SignalWatch
 from workers.options import WorkerOptions, checkpoint_base
 from workers.outage import Outage
@@ -158,7 +158,7 @@ def test_checkpoints_lie_beside_the_database() -> None:
 
 
 def test_each_device_has_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "_cores", lambda: 9)
+    monkeypatch.setattr(devices, "cores", lambda: 9)
     slots = main.make_slots(("cuda:0", "cuda:1"), WorkerOptions(slots=2), "/checkpoints")
     assert [(slot.number, slot.device) for slot in slots] == [
         (0, "cuda:0"),
