@@ -27,7 +27,8 @@ from evolver.errors import (
 )
 from evolver.evaluation import DatasetRef, SavedCheckpoint, Task
 from tests.workers import fake_mlflow
-from tests.workers.searches import SAMPLE, install_misbehaving
+from tests.workers.running import WAIT_S, use_misbehaving
+from tests.workers.searches import SAMPLE
 from workers import child, process, protocol
 from workers.process import Surroundings, TrainingProcess
 
@@ -48,13 +49,11 @@ TASK = Task(
     seed=1,
     timeout_s=None,
 )
-WAIT_S = 30.0
 
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], TrainingProcess]]:
-    install_misbehaving(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")
+    use_misbehaving(tmp_path, monkeypatch)
     started: list[TrainingProcess] = []
 
     def start_process(**more: Any) -> TrainingProcess:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,24 +11,20 @@ from sqlalchemy import update
 
 from evolver.store import schema
 from evolver.store.db import Database
-from tests.workers.searches import install_misbehaving, rows, start_search
+from tests.workers.running import WAIT_S, start_worker, wait_for, worker_database
+from tests.workers.searches import rows, start_search
 from workers.main import make_slots, run_worker
 from workers.options import WorkerOptions
-
-WAIT_S = 30.0
 
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """Of a search with an objective that the plug-in ``misbehaving`` does not measure."""
-    install_misbehaving(tmp_path / "plugins")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'plugins'}{os.pathsep}{Path.cwd()}")
-    opened = Database.open(f"sqlite:///{tmp_path / 'evolver.db'}", create=True)
-    start_search(opened, [{"do": "finish"}], name="measured")
-    with opened.write() as conn:
-        conn.execute(update(schema.experiment).values(objectives=["error", "latency_ms"]))
-    yield opened
-    opened.dispose()
+    with worker_database(tmp_path, monkeypatch) as opened:
+        start_search(opened, [{"do": "finish"}], name="measured")
+        with opened.write() as conn:
+            conn.execute(update(schema.experiment).values(objectives=["error", "latency_ms"]))
+        yield opened
 
 
 def test_what_cannot_be_measured_is_left_to_others(database: Database) -> None:
@@ -45,13 +37,10 @@ def test_what_cannot_be_measured_is_left_to_others(database: Database) -> None:
 
 
 def test_the_row_of_the_worker_says_why(database: Database) -> None:
-    command = [sys.executable, "-m", "workers", "--db", str(database), "--device", "cpu"]
-    worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    worker = start_worker(database)
     try:
-        deadline = time.monotonic() + WAIT_S
-        while (note := _note(database)) is None:
-            assert time.monotonic() < deadline, "no note came"
-            time.sleep(0.02)
+        wait_for(lambda: _note(database))
+        note = _note(database)
     finally:
         worker.send_signal(signal.SIGTERM)
         _, errors = worker.communicate(timeout=WAIT_S)

@@ -18,8 +18,8 @@ from sqlalchemy import update
 from evolver.evaluation import Task
 from evolver.store import experiments, schema
 from evolver.store.db import Database
-from tests.workers.searches import install_misbehaving, rows, start_search
-from tests.workers.test_supervisor import has_curve, in_background, options, wait_for
+from tests.workers.running import has_curve, in_background, options, wait_for, worker_database
+from tests.workers.searches import rows, start_search
 from workers import devices, main, supervisor
 from workers.admission import GUESSED, PROCESS_BYTES, WORKSPACE_BYTES, DeviceMemory
 from workers.main import run_worker
@@ -38,15 +38,12 @@ NOWHERE = Surroundings(Path(), False, "", 1)
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A migrated file, a device with little memory, and nothing that is learned of it."""
-    install_misbehaving(tmp_path / "plugins")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'plugins'}{os.pathsep}{Path.cwd()}")
     free = int((ROOM + SLOTS * PROCESS_BYTES["cpu"]) / MEMORY_SHARE) + 1
     monkeypatch.setattr(devices, "free_bytes", lambda _: free)
     monkeypatch.setattr(supervisor, "estimate", gigabytes)
     monkeypatch.setattr(DeviceMemory, "learn", lambda *_, **__: None)
-    opened = Database.open(f"sqlite:///{tmp_path / 'evolver.db'}", create=True)
-    yield opened
-    opened.dispose()
+    with worker_database(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 def gigabytes(task: Task) -> int:

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,53 +19,28 @@ from sqlalchemy import Connection, delete, update
 from evolver.errors import UnknownName
 from evolver.store import claims, experiments, leases, schema
 from evolver.store.db import Database, DatabaseUnavailable
-from tests.workers.searches import install_misbehaving, rows, set_timeout, start_search
+from tests.workers.running import (
+    WAIT_S,
+    has_curve,
+    in_background,
+    options,
+    start_worker,
+    wait_for,
+    worker_database,
+)
+from tests.workers.searches import rows, set_timeout, start_search
 from workers import slots
 from workers.claiming import Claimer
 from workers.main import make_slots, run_worker, worker_command
-from workers.options import WorkerOptions
 from workers.supervisor import Supervisor, WorkerEvent
 from workers.work import Ending, Work
-
-WAIT_S = 30.0
 
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A migrated file, and the plug-in ``misbehaving`` installed for the processes that the test starts."""
-    install_misbehaving(tmp_path / "plugins")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'plugins'}{os.pathsep}{Path.cwd()}")
-    opened = Database.open(f"sqlite:///{tmp_path / 'evolver.db'}", create=True)
-    yield opened
-    opened.dispose()
-
-
-def options(database: Database, **changes: object) -> WorkerOptions:
-    """A worker that leaves as soon as there is nothing to do."""
-    given: dict[str, object] = {
-        "db_url": str(database),
-        "device": "cpu",
-        "idle_timeout_s": 0.3,
-        "data_dir": Path("data"),
-        **changes,
-    }
-    return WorkerOptions(**given)  # type: ignore[arg-type]
-
-
-def start_worker(database: Database, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "workers", "--db", str(database), "--device", "cpu", *arguments]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition was not met in time"
-        time.sleep(0.02)
-
-
-def has_curve(database: Database) -> Callable[[], object]:
-    return lambda: rows(database, schema.epoch_metric)
+    with worker_database(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 def test_records_results_curves_and_attempts(database: Database) -> None:
@@ -539,28 +513,6 @@ def test_bad_options_end_with_one_line(
 def test_help_shows_examples() -> None:
     result = CliRunner().invoke(worker_command, ["--help"])
     assert "evolver worker --device all --slots 2" in result.output
-
-
-class in_background:
-    """Runs an action in a thread while the block runs; its failure is the block's."""
-
-    def __init__(self, action: Callable[[], object]) -> None:
-        self._thread = threading.Thread(target=self._run, args=[action])
-        self._error: BaseException | None = None
-
-    def _run(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except BaseException as error:
-            self._error = error
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        if self._error:
-            raise self._error
 
 
 def is_alive(pid: int) -> bool:
