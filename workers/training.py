@@ -118,7 +118,8 @@ class _Run:
         trained = trainer.train(self._job(retraining=True), context)
         device = self.data.device
         bf16 = numerics.uses_bf16(self.recipe, device)
-        loss, error = accuracy.measure(self.network, self.data.test, device, bf16=bf16)
+        with numerics.settings(self.recipe):
+            loss, error = accuracy.measure(self.network, self.data.test, device, bf16=bf16)
         if not math.isfinite(loss):
             raise Diverged(f"the test loss became {loss} after epoch {trained.last.number}")
         self._save_weights(context)
