@@ -31,7 +31,7 @@ from sqlalchemy import Engine, create_engine, event, text
 
 from evolver.evaluation import Epoch
 from evolver.scheduler import Scheduler
-from evolver.store import claims, leases
+from evolver.store import claims, leases, single
 from evolver.store.claims import Offer, WorkerInfo
 from evolver.store.db import Database, resolve_url
 from evolver.store.leases import Lease
@@ -236,6 +236,41 @@ def our_traffic(database: Database, seconds: float = 2.0) -> dict[str, float]:
     return {name: number / cycles for name, number in counts.items()}
 
 
+def our_profile(database: Database, seconds: float = 3.0) -> dict[str, float]:
+    """Milliseconds a cycle of one process that does everything, and how many of them go where.
+
+    ``step`` holds the scheduler's steps, of which ``step_statements`` waits for the database; ``claim`` and
+    ``completion`` are the waits for those two statements. The rest of the cycle is the driver's work on them.
+    """
+    scheduler, evaluations = Scheduler(database), Evaluations(database)
+    spent: dict[str, float] = dict.fromkeys(("step", "step_statements", "claim", "completion"), 0.0)
+    started = 0.0
+
+    def before(*_: Any) -> None:
+        nonlocal started
+        started = time.perf_counter()
+
+    def after(_c: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        kinds = {single.CLAIM: "claim", single.COMPLETE: "completion"}
+        spent[kinds.get(sql, "step_statements")] += time.perf_counter() - started
+
+    scheduler.step()
+    event.listen(database.engine, "before_cursor_execute", before)
+    event.listen(database.engine, "after_cursor_execute", after)
+    first, began = evaluations.count, time.perf_counter()
+    while time.perf_counter() < began + seconds:
+        step_began = time.perf_counter()
+        scheduler.step()
+        spent["step"] += time.perf_counter() - step_began
+        while evaluations.one():
+            pass
+    spent["cycle"] = time.perf_counter() - began
+    event.remove(database.engine, "before_cursor_execute", before)
+    event.remove(database.engine, "after_cursor_execute", after)
+    scheduler.close()
+    return {name: 1000 * value / (evaluations.count - first) for name, value in spent.items()}
+
+
 def peer_traffic(url: str, trials: int = 20) -> dict[str, float]:
     study = optuna_peer.study_at(url)
     study.optimize(optuna_peer.objective, n_trials=1)
@@ -295,6 +330,7 @@ def compare(
         "first_claim": first_claim(our_first_claim, common.url_of(database)),
         "first_claim_peer": first_claim(peer_first_claim, peer),
         "traffic": our_traffic(database),
+        "profile_ms": our_profile(database),
         "traffic_peer": peer_traffic(peer),
     }
     _say(genomes, **found)

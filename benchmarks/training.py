@@ -46,6 +46,7 @@ class Silent:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.device_slots = 1
         self.data_dir = Path()
         self.download = False
         self.checkpoint_url = "memory://benchmark"
