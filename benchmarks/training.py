@@ -122,7 +122,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def compare(case: Case, batches: int, runs: int, device: torch.device) -> dict[str, Any]:
     """Both sides on one genome, interleaved."""
-    settings = recipe.load("paper", {"epochs": 2, "stop_flat": False})
+    settings = recipe.load("paper", {"epochs": 2, "stop_flat": False, "precision": "auto"})
     count = batches * settings.batch_size
     raw, ref, augmentation = images(case.data, count + 2)
     part = prepare(ref, None, raw, device).train.augmented(augmentation).part(0, count)

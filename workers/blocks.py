@@ -6,13 +6,16 @@ them together. The parameters are left as torch initialises them: the decoder do
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
+from workers.batch_norm import BatchNorm2d
 from workers.memory import recomputed
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d}
-_BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+_BATCH_NORM = {1: nn.BatchNorm1d, 2: BatchNorm2d}
 _PAD = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d}
 _POOL = {
     ("max", 1): nn.MaxPool1d,
@@ -47,19 +50,24 @@ class Skip(nn.Module):
     """Brings a block's input to the size of its output.
 
     Takes every ``stride``-th value along each spatial axis; 1×1 convolution without bias, batch norm.
+    The convolution's own stride does the former: the gradient of a slice would not be channels-last.
     """
 
     def __init__(self, plan: SkipPlan) -> None:
         super().__init__()
         dims = len(plan.spatial)
-        self.conv = _CONV[dims](plan.in_channels, plan.out_channels, 1, bias=False)
+        self.conv = _CONV[dims](plan.in_channels, plan.out_channels, 1, stride=plan.stride, bias=False)
         self.batch_norm = _BATCH_NORM[dims](plan.out_channels)
-        # An odd size, halved by pooling, is rounded down; every second value of it would be one more.
-        window = [slice(0, plan.stride * size, plan.stride) for size in plan.spatial]
-        self.window: tuple[slice, ...] = (slice(None), slice(None), *window)
+        self.spatial, self.stride = plan.spatial, plan.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.batch_norm(self.conv(x[self.window]))
+        # An odd size, halved by pooling, is rounded down; every second value of it would be one more.
+        taken = [(size - 1) // self.stride + 1 for size in x.shape[2:]]
+        excess = [size - wanted for size, wanted in zip(taken, self.spatial, strict=True)]
+        if any(excess):
+            # Padding by less than nothing: the gradient of a slice would not be channels-last either.
+            x = F.pad(x, [end for e in reversed(excess) for end in (0, -self.stride * e)])
+        y: Tensor = self.batch_norm(self.conv(x))
         return y
 
 
@@ -92,6 +100,22 @@ def recompute(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, Block):
             module.recompute = True
+
+
+def flatten(x: Tensor) -> Tensor:
+    """(N, C, *spatial) to (N, features), channel by channel.
+
+    The gradient is brought into the layout of x: as flattening gives it, channels-first, all layers before
+    would pass it on, at twice the time.
+    """
+    is_channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    if x.requires_grad and is_channels_last:
+        x.register_hook(_channels_last)  # type: ignore[no-untyped-call]
+    return x.flatten(1)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def linear(plan: LinearPlan) -> nn.Sequential:

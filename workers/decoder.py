@@ -25,7 +25,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.blocks(self.stem(x))
-        logits: Tensor = self.output(self.hidden(features.flatten(1)))
+        logits: Tensor = self.output(self.hidden(blocks.flatten(features)))
         return logits
 
 

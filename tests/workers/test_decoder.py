@@ -122,7 +122,32 @@ def test_skip_takes_every_second_value_of_an_odd_size() -> None:
     assert isinstance(block.skip, Skip)
     x = torch.randn(1, plan.stem.out_channels, 7, 9)
     taken = x[:, :, [0, 2, 4]][:, :, :, [0, 2, 4, 6]]
-    torch.testing.assert_close(block.skip(x), block.skip.batch_norm(block.skip.conv(taken)))
+    convolved = torch.nn.functional.conv2d(taken, block.skip.conv.weight)
+    torch.testing.assert_close(block.skip(x), block.skip.batch_norm(convolved))
+
+
+@pytest.mark.parametrize("space", ["paper", "small", "tiny"])
+@pytest.mark.parametrize("seed", range(3))
+def test_all_gradients_between_layers_are_channels_last(space: str, seed: int) -> None:
+    """One that is not is carried through all layers before, at twice the time."""
+    network = network_of(random_plan(space, Sample(3, (15, 14), 2), seed)).to(
+        memory_format=torch.channels_last
+    )
+    layouts = []
+
+    def look(_: nn.Module, gradients: tuple[torch.Tensor, ...]) -> None:
+        if gradients[0].dim() == 4:
+            layouts.append(gradients[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d):
+            module.register_full_backward_pre_hook(look)
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    x = torch.randn(4, 3, 15, 14).contiguous(memory_format=torch.channels_last)
+    network(x).sum().backward()
+    assert layouts
+    assert all(layouts)
 
 
 def test_block_adds_its_input_where_nothing_changes() -> None:
