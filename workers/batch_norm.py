@@ -100,7 +100,7 @@ class _Folded(torch.autograd.Function):
         gradients = _rows(gradient.contiguous(memory_format=torch.channels_last), pixels)
         wanted = [False, True, True]  # the sums over rows only
         _, of_weight, of_bias = _aten.native_batch_norm_backward(
-            gradients, rows, None, *torch.stack((mean, variance)).repeat(1, pixels), None, None, False, eps,
+            gradients, rows, None, *_columns(pixels, mean, variance), None, None, False, eps,
             wanted,
         )  # fmt: skip
         of_weight, of_bias = (sums.view(pixels, -1).sum(0) for sums in (of_weight, of_bias))
@@ -121,12 +121,18 @@ def _rows(x: Tensor, pixels: int) -> Tensor:
     return x.permute(0, 2, 3, 1).view(-1, pixels * x.shape[1])
 
 
+def _columns(pixels: int, *channels: Tensor) -> Tensor:
+    """Vectors of shape (C,), each repeated for all pixels of a row: (vectors, pixels·C)."""
+    stacked = torch.stack(channels).unsqueeze(1)
+    return stacked.expand(-1, pixels, -1).reshape(len(channels), -1).contiguous()
+
+
 def _normalise(
     rows: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float, *, out: Tensor
 ) -> None:
     """out = (x - mean) / sqrt(variance + eps) · weight + bias, in float32; of shape (C,) but rows and out."""
     pixels = rows.shape[1] // len(mean)
-    columns = torch.stack((weight, bias, mean, variance)).repeat(1, pixels)
+    columns = _columns(pixels, weight, bias, mean, variance)
     unused = torch.empty(0)
     _aten.native_batch_norm.out(
         rows, *columns, False, 0.0, eps, out=out, save_mean=unused, save_invstd=unused.clone()

@@ -6,8 +6,9 @@ them together. The parameters are left as torch initialises them: the decoder do
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
@@ -46,28 +47,45 @@ def pool(plan: PoolPlan) -> nn.Module:
     return module
 
 
+class _Window(torch.autograd.Function):
+    """``x[window]``, whose gradient has the layout of x.
+
+    That of a slice is channels-first, and all layers before would pass it on, at twice the time; so would a
+    convolution with a stride keep the layout, but it looks at all values.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: tuple[slice, ...]) -> Tensor:
+        ctx.window, ctx.shape, ctx.format = window, x.shape, _format(x)
+        return x[window].contiguous(memory_format=ctx.format)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        of_x = torch.empty(
+            ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.format
+        ).zero_()
+        of_x[ctx.window] = gradient
+        return of_x, None
+
+
 class Skip(nn.Module):
     """Brings a block's input to the size of its output.
 
     Takes every ``stride``-th value along each spatial axis; 1×1 convolution without bias, batch norm.
-    The convolution's own stride does the former: the gradient of a slice would not be channels-last.
     """
 
     def __init__(self, plan: SkipPlan) -> None:
         super().__init__()
         dims = len(plan.spatial)
-        self.conv = _CONV[dims](plan.in_channels, plan.out_channels, 1, stride=plan.stride, bias=False)
+        self.conv = _CONV[dims](plan.in_channels, plan.out_channels, 1, bias=False)
         self.batch_norm = _BATCH_NORM[dims](plan.out_channels)
-        self.spatial, self.stride = plan.spatial, plan.stride
+        # An odd size, halved by pooling, is rounded down; every second value of it would be one more.
+        window = [slice(0, plan.stride * size, plan.stride) for size in plan.spatial]
+        self.window: tuple[slice, ...] = (slice(None), slice(None), *window)
 
     def forward(self, x: Tensor) -> Tensor:
-        # An odd size, halved by pooling, is rounded down; every second value of it would be one more.
-        taken = [(size - 1) // self.stride + 1 for size in x.shape[2:]]
-        excess = [size - wanted for size, wanted in zip(taken, self.spatial, strict=True)]
-        if any(excess):
-            # Padding by less than nothing: the gradient of a slice would not be channels-last either.
-            x = F.pad(x, [end for e in reversed(excess) for end in (0, -self.stride * e)])
-        y: Tensor = self.batch_norm(self.conv(x))
+        taken = _Window.apply(x, self.window) if self.training and x.requires_grad else x[self.window]
+        y: Tensor = self.batch_norm(self.conv(taken))
         return y
 
 
@@ -103,19 +121,16 @@ def recompute(network: nn.Module) -> None:
 
 
 def flatten(x: Tensor) -> Tensor:
-    """(N, C, *spatial) to (N, features), channel by channel.
-
-    The gradient is brought into the layout of x: as flattening gives it, channels-first, all layers before
-    would pass it on, at twice the time.
-    """
-    is_channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    if x.requires_grad and is_channels_last:
-        x.register_hook(_channels_last)  # type: ignore[no-untyped-call]
+    """(N, C, *spatial) to (N, features), channel by channel; the gradient gets the layout of x as well."""
+    if x.requires_grad:
+        layout = _format(x)
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]
     return x.flatten(1)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _format(x: Tensor) -> torch.memory_format:
+    is_channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def linear(plan: LinearPlan) -> nn.Sequential:

@@ -122,8 +122,23 @@ def test_skip_takes_every_second_value_of_an_odd_size() -> None:
     assert isinstance(block.skip, Skip)
     x = torch.randn(1, plan.stem.out_channels, 7, 9)
     taken = x[:, :, [0, 2, 4]][:, :, :, [0, 2, 4, 6]]
-    convolved = torch.nn.functional.conv2d(taken, block.skip.conv.weight)
-    torch.testing.assert_close(block.skip(x), block.skip.batch_norm(convolved))
+    torch.testing.assert_close(block.skip(x), block.skip.batch_norm(block.skip.conv(taken)))
+
+
+def test_gradients_of_a_skip_are_those_of_a_slice() -> None:
+    space = ConvSpace.from_settings({})
+    plan = space.plan(conv_genome((conv_gene(3), PoolGene(2, 0.1))), Sample(1, (7, 9), 2))
+    block = network_of(plan).blocks[0]
+    assert isinstance(block, Block)
+    skip = block.skip
+    assert isinstance(skip, Skip)
+    x = torch.randn(3, plan.stem.out_channels, 7, 9).contiguous(memory_format=torch.channels_last)
+    taken, sliced = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weights = torch.randn(3, skip.conv.out_channels, 3, 4)
+    (skip(taken) * weights).sum().backward()
+    (skip.batch_norm(skip.conv(sliced[skip.window])) * weights).sum().backward()
+    assert taken.grad is not None
+    torch.testing.assert_close(taken.grad, sliced.grad)
 
 
 @pytest.mark.parametrize("space", ["paper", "small", "tiny"])
