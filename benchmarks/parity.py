@@ -31,7 +31,7 @@ from workers.numerics import uses_bf16
 from workers.trainer import Job
 
 DATA = "fashion-mnist"
-GENOME = 1
+GENOME = 2
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -69,7 +69,7 @@ def theirs(seed: int, settings: Recipe, ref: DatasetRef, raw: RawDataset, limit:
 
 def main(args: Namespace) -> None:
     seeds, limit, epochs = (2, 2_500, 1) if args.quick else (5, 25_000, 5)
-    settings = recipe.load("paper", {"epochs": epochs})
+    settings = recipe.load("paper", {"epochs": epochs, "precision": "auto"})
     sample = registry.load("dataset", DATA).info.sample
     ref = DatasetRef(0, DATA, sample, 48_000, 12_000, 10_000, 0, None)
     raw = load(ref, args.data_dir, download=False)

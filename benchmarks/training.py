@@ -148,6 +148,32 @@ def compare(case: Case, batches: int, runs: int, device: torch.device) -> dict[s
     return {**case.__dict__, "images_per_second": measured, "ratio": ratio, "share": share}
 
 
+PARTS = {
+    "convolution": "convolution",
+    "batch norm": "norm",
+    "batch norm, folded": "Folded",
+    "ReLU": "threshold",
+}
+"""What an operator's name holds, by the part of a step that it belongs to; _backward included."""
+
+
+def shares_of_time(case: Case, device: torch.device) -> dict[str, float]:
+    """Where evolver's own time goes on a CPU: the share of each part, all threads' operators together."""
+    settings = recipe.load("paper", {"epochs": 1, "stop_flat": False, "precision": "auto"})
+    count = 20 * settings.batch_size
+    raw, ref, augmentation = images(case.data, count + 2)
+    part = prepare(ref, None, raw, device).train.augmented(augmentation).part(0, count)
+    our_rate(case, settings, part, str(device))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        our_rate(case, settings, part, str(device))
+    times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(times.values())
+    return {
+        name: sum(time for key, time in times.items() if text in key and "autograd::" not in key) / total
+        for name, text in PARTS.items()
+    }
+
+
 def by_slots(quick: bool) -> dict[str, list[dict[str, Any]]]:
     """Evaluations an hour on the GPU, by recipe and number of slots."""
     from training_slots import evaluations_per_hour
@@ -174,6 +200,12 @@ def main(args: Namespace) -> None:
         headline[f"images_ratio_vs_peer_{space}"] = statistics.median(one["ratio"] for one in found)
         headline[f"share_of_matrix_rate_{space}"] = statistics.median(one["share"] for one in found)
         details[space] = found
+    if device.type == "cpu":
+        rates = {dtype: matrix_rate(device, dtype) for dtype in (torch.bfloat16, torch.float32)}
+        headline["matrix_rate_bf16_over_fp32"] = rates[torch.bfloat16] / rates[torch.float32]
+        for space in plan:
+            details[f"shares_of_time_{space}"] = found = shares_of_time(cases(space, 1)[0], device)
+            print(space, ", ".join(f"{part} {share:.0%}" for part, share in found.items()))
     if device.type == "cuda":
         details["slots"] = found = by_slots(args.quick)
         best = max(found["paper"], key=lambda one: one["evaluations_per_hour"])

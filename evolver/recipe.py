@@ -36,7 +36,7 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augmentation: Literal["dataset", "none"] = "dataset"
-    precision: Literal["fp32", "auto"] = "fp32"
+    precision: Literal["fp32", "auto"] = "auto"
     """``auto``: bf16 autocast where the hardware has it, and TF32 for what stays fp32 on such a GPU."""
     channels_last: bool = True
     stop_flat: bool = True
@@ -64,7 +64,6 @@ PRESETS: Mapping[str, Recipe] = {
         schedule="onecycle",
         warmup=0.25,
         label_smoothing=0.05,
-        precision="auto",
     ),
 }
 

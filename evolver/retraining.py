@@ -46,9 +46,11 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
     """Ask for the final training of these genomes: once, unless the last one failed.
 
     Without ``genome_ids``, of the front. Raises InvalidInput for a genome of another experiment, one
-    that has no result, an empty front, or an experiment that is being deleted.
+    that has no result, an empty front, a recipe whose batch is larger than the data, or an experiment
+    that is being deleted.
     """
     experiments.require_whole(found)
+    _require_a_batch(found, full)
     chosen = tuple(dict.fromkeys(genome_ids)) or tuple(
         one.genome_id for one in facts.front_members(connection, found)
     )
@@ -64,6 +66,16 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
         if last is None or last.state == "failed":
             added += _add(connection, found, genome_id, recipe_id, last.seed_no + 1 if last else 0)
     return Retraining(chosen, recipe_id, full, added)
+
+
+def _require_a_batch(found: Experiment, full: Recipe) -> None:
+    total = found.dataset.train + found.dataset.validation
+    samples = min(found.settings.limit_train or total, total)
+    if samples < full.batch_size:
+        raise InvalidInput(
+            f"'{found.settings.name}' has {samples} samples to train on, fewer than a batch of "
+            f"{full.batch_size}: name another recipe"
+        )
 
 
 def _require_result(connection: Connection, found: Experiment, genome_id: int) -> None:

@@ -44,7 +44,9 @@ def small_network(seed: int = 0) -> nn.Module:
 def job(**changes: Any) -> Job:
     """A job with the recipe settings and job fields given."""
     settings = {name: changes.pop(name) for name in list(changes) if name in Recipe.model_fields}
-    recipe = recipes.parse({"epochs": 2, "batch_size": 16, "deterministic": True, **settings})
+    recipe = recipes.parse(
+        {"epochs": 2, "batch_size": 16, "precision": "fp32", "deterministic": True, **settings}
+    )
     fields: dict[str, Any] = {
         "network": small_network(),
         "train": part(50, 1, ("crop", "flip", "cutout")),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.batch_norm import BatchNorm2d, pixels_in_row
+from workers.memory import recomputed
 
 Pair = tuple[nn.BatchNorm2d, nn.BatchNorm2d]
 
@@ -106,3 +107,17 @@ def test_evaluation_uses_the_running_statistics() -> None:
     assert torch.equal(ours.eval()(x), torchs.eval()(x))
     assert ours.num_batches_tracked is not None
     assert ours.num_batches_tracked.item() == 1
+
+
+def test_recomputation_moves_the_statistics_once_and_changes_no_bit() -> None:
+    x = images(13)
+    assert pixels_in_row(x) > 1
+    plain, recomputing = BatchNorm2d(13), BatchNorm2d(13)
+    once, again = x.clone().requires_grad_(), x.clone().requires_grad_()
+    plain(once).square().sum().backward()
+    recomputed(recomputing, recomputing, again).square().sum().backward()
+    assert once.grad is not None
+    assert again.grad is not None
+    assert torch.equal(once.grad, again.grad)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(recomputing.state_dict()[name], tensor), name

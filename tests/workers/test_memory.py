@@ -95,7 +95,7 @@ def test_no_micro_batch_is_a_single_sample(micro_batch: int | None, samples: int
 
 def steps(fit: Fit, network: nn.Module) -> dict[str, Tensor]:
     """Weights, statistics and sums after a few steps."""
-    recipe = recipes.load("paper", {"batch_size": 16})
+    recipe = recipes.load("paper", {"batch_size": 16, "precision": "fp32"})
     data = part(64, 1, ("crop", "flip"))
     step = Step(network.train(), optim.optimizer(recipe, network), recipe, data, CPU, fit)
     for x, y in data.batches(torch.arange(64), 16):

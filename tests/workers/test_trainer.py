@@ -241,7 +241,7 @@ def test_bf16_where_the_hardware_has_it(tmp_path: Path, monkeypatch: pytest.Monk
         context = context_at(tmp_path)
         train(context, precision="auto", epochs=1)
         assert context.dtype == dtype
-    assert not numerics.uses_bf16(recipes.load("paper"), CPU)
+    assert not numerics.uses_bf16(recipes.load("paper", {"precision": "fp32"}), CPU)
 
 
 def test_channels_last_when_the_recipe_says_so(tmp_path: Path) -> None:

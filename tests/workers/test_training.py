@@ -55,7 +55,9 @@ def task(digits: DatasetRef) -> Callable[..., Task]:
             "code": SPACE.to_json(GENOME),
             "dataset": digits,
             "limit_train": LIMIT,
-            "recipe": recipe.load("paper", {"epochs": 2, "deterministic": True, **settings}).to_json(),
+            "recipe": recipe.load(
+                "paper", {"epochs": 2, "precision": "fp32", "deterministic": True, **settings}
+            ).to_json(),
             "objectives": ("error", "loss"),
             "seed": 7,
             "timeout_s": None,
