@@ -81,20 +81,27 @@ def check_options(options: LocalOptions) -> None:
         require_writable(options.checkpoint_url)
 
 
-def check_data(evaluator: str, dataset: DatasetRef, options: LocalOptions) -> None:
+def check_data(
+    evaluator: str, dataset: DatasetRef, options: LocalOptions, objectives: tuple[str, ...] = ()
+) -> None:
     """Have a training process look whether evaluator and data are here; with ``download``, it fetches them.
+    It looks as well whether what ``objectives`` need can be measured on the first of the devices.
 
-    Raises EnvironmentFault when they are not, or when the data are not those of the experiment.
+    Raises EnvironmentFault when not, or when the data are not those of the experiment.
     """
-    from workers import protocol
+    from workers import devices, protocol
     from workers.process import Surroundings, TrainingProcess
 
     surroundings = Surroundings(
-        options.data_dir.resolve(), options.download, checkpoint_url="", cpu_threads=1
+        options.data_dir.resolve(),
+        options.download,
+        checkpoint_url="",
+        cpu_threads=1,
+        device_slots=1 if options.slots == "auto" else options.slots,
     )
-    process = TrainingProcess("cpu", surroundings)
+    process = TrainingProcess(devices.parse_devices(options.device)[0], surroundings)
     try:
-        process.send(protocol.Check(evaluator=evaluator, dataset=dataset.to_json()))
+        process.send(protocol.Check(evaluator=evaluator, dataset=dataset.to_json(), objectives=objectives))
         answer = _answer(process)
     finally:
         process.kill()

@@ -96,12 +96,15 @@ def load(names: Iterable[str]) -> tuple[Objective, ...]:
 
 def _load(name: str) -> Objective:
     plugin, colon, argument = name.partition(":")
-    found: Objective | Callable[[str | None], Objective] = registry.load("objective", plugin)
-    if not isinstance(found, Objective):
-        return found(argument if colon else None)
-    if colon:
+    found: object = registry.load("objective", plugin)
+    if isinstance(found, Objective) and colon:
         raise InvalidInput(f"the objective '{plugin}' takes no argument; got '{name}'")
-    return found
+    made = found(argument if colon else None) if callable(found) else found
+    if not isinstance(made, Objective):
+        raise InvalidInput(
+            f"the objective plug-in '{plugin}' gives no evolver.objectives.Objective: {made!r}"
+        )
+    return made
 
 
 def measures(objectives: Iterable[Objective]) -> frozenset[str]:
@@ -133,8 +136,17 @@ def derive(objectives: Iterable[Objective], measured: Mapping[str, float]) -> di
             raise EvaluationFailed(
                 f"objective '{objective.name}' needs {', '.join(missing)}, which was not measured"
             )
-        value = float(objective.value(measured))
-        if not math.isfinite(value):
-            raise EvaluationFailed(f"objective '{objective.name}' is {value}, not a finite number")
-        values[objective.name] = value
+        values[objective.name] = _finite(objective, measured)
     return values
+
+
+def _finite(objective: Objective, measured: Mapping[str, float]) -> float:
+    try:
+        value = float(objective.value(measured))
+    except Exception as error:  # an objective may be anybody's plug-in
+        raise EvaluationFailed(
+            f"objective '{objective.name}' has no value: {type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise EvaluationFailed(f"objective '{objective.name}' is {value}, not a finite number")
+    return value

@@ -7,7 +7,8 @@ in the file's header; nothing is ever unpickled.
 
 The base is a directory, a ``file://`` URL, or any other URL that fsspec and its installed drivers
 understand. On local disks a file appears whole or not at all, even when the power fails. The
-supervisor calls ``delete`` without torch, so this module loads torch only where tensors are handled.
+supervisor calls ``delete``, also where neither torch nor safetensors is installed, so this module loads them
+only where tensors are handled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from safetensors import SafetensorError
 
 from evolver import failpoints
 from evolver.errors import EnvironmentFault, EvolverError
@@ -94,6 +94,7 @@ def load(base: str, key: str, sha256: str) -> tuple[dict[str, Tensor], dict[str,
     Raises CheckpointUnusable when it is missing, out of reach, or its contents are not those of
     ``sha256``; EnvironmentFault when the base URL is of a kind that cannot be used here.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as deserialise
 
     filesystem, path = _locate(base, key)

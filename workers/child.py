@@ -30,12 +30,13 @@ from evolver import failpoints, objectives, registry
 from evolver.errors import (
     EnvironmentFault,
     EvaluationFailed,
+    EvolverError,
     HandedBack,
     InvalidGenome,
+    InvalidInput,
     OutOfMemory,
-    UnknownName,
 )
-from evolver.evaluation import DatasetRef, Epoch, Evaluator, SavedCheckpoint, Task
+from evolver.evaluation import Context, DatasetRef, Epoch, Evaluator, Outcome, SavedCheckpoint, Task
 from workers import protocol, tracking, usage
 from workers.protocol import Failed, Faulted
 from workers.tracking import Ended, Tracker
@@ -137,8 +138,7 @@ class Session:
             objectives.load(task.objectives)  # a plug-in that is missing here is missed before the training
             self._send(protocol.Begun())
             failpoints.reach("child.after_start")
-            outcome = evaluator.evaluate(task, self)
-            return protocol.Finished(values=values_to_record(task, outcome.measured))
+            return protocol.Finished(values=values_to_record(task, measured_by(evaluator, task, self)))
         except Exception as error:
             return classify(error)
 
@@ -171,6 +171,22 @@ class Session:
                         self._orders.put(message)
 
 
+def measured_by(evaluator: Evaluator, task: Task, context: Context) -> dict[str, float]:
+    """What an evaluator measures. Raises EvaluationFailed when it gives anything but numbers."""
+    outcome: object = evaluator.evaluate(task, context)
+    if not isinstance(outcome, Outcome):
+        raise EvaluationFailed(
+            f"the evaluator '{task.evaluator}' gave no evolver.evaluation.Outcome but {outcome!r}"
+        )
+    measured = {}
+    for name, value in outcome.measured.items():
+        try:
+            measured[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise EvaluationFailed(f"{name} was measured as {value!r}, which is no number") from error
+    return measured
+
+
 def values_to_record(task: Task, measured: Mapping[str, float]) -> dict[str, float]:
     """What stands in the database after an evaluation: the values of its objectives, of the built-in
     objectives that were measured, and all other finite measurements under their own names.
@@ -199,8 +215,9 @@ def classify(error: Exception) -> protocol.Outcome:
             return Failed(kind=error.kind, message=message)
         case InvalidGenome():
             return Failed(kind="invalid", message=message)
-        case EnvironmentFault() | ImportError() | UnknownName():
-            # UnknownName: the experiment was made where a plug-in is installed that this host lacks.
+        case EnvironmentFault() | ImportError() | InvalidInput():
+            # InvalidInput: the experiment was made where a plug-in is installed that this host lacks, or
+            # has in a version that takes other settings.
             return Faulted(message=message)
         case MemoryError():
             return Failed(kind=OutOfMemory.kind, message=message)
@@ -214,13 +231,14 @@ def classify(error: Exception) -> protocol.Outcome:
 
 def _reason(error: Exception) -> str:
     """The message of evolver's own errors as it is; of others, with their type."""
-    own = isinstance(error, EvaluationFailed | EnvironmentFault | UnknownName | InvalidGenome)
-    return str(error) if own else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, EvolverError) else f"{type(error).__name__}: {error}"
 
 
 @cache
 def _evaluator(name: str) -> Evaluator:
-    return cast(Evaluator, registry.load("evaluator", name)())
+    made = registry.load("evaluator", name)()
+    registry.require_methods("evaluator", name, type(made), Evaluator)
+    return cast(Evaluator, made)
 
 
 @click.command()

@@ -14,6 +14,12 @@ from evolver.space import Sample
 _GREY_28 = Sample(channels=1, spatial=(28, 28), classes=10)
 _COLOUR_32 = Sample(channels=3, spatial=(32, 32), classes=10)
 
+NONE = DatasetSpec(
+    name="none",
+    title="No data: for evaluators that need none",
+    info=DatasetInfo("none", Sample(channels=1, spatial=(1,), classes=1), train_total=0, test=0),
+)
+
 DIGITS = DatasetSpec(
     name="digits",
     title="Handwritten digits of scikit-learn, 8×8 grey; a stratified fifth of the 1,797 is the test set",

@@ -30,14 +30,14 @@ class DatasetSpec:
     """A data set plug-in (entry-point group ``evolver.datasets``).
 
     ``loader`` names ("module:function") what loads it in the training process, with the signature of
-    ``workers.data.base.Loader``. ``info`` is fixed, or read by ``peek(path)`` for data sets that are
-    the user's files (``takes_path``). ``augmentation`` names what the recipe setting ``dataset`` means:
-    of ``crop``, ``flip``, ``cutout``.
+    ``workers.data.base.Loader``; None for what no network is trained on. ``info`` is fixed, or read by
+    ``peek(path)`` for data sets that are the user's files (``takes_path``). ``augmentation`` names what the
+    recipe setting ``dataset`` means: of ``crop``, ``flip``, ``cutout``.
     """
 
     name: str
     title: str
-    loader: str
+    loader: str | None = None
     augmentation: tuple[str, ...] = ()
     info: DatasetInfo | None = None
     peek: Callable[[Path], DatasetInfo] | None = None
@@ -53,7 +53,9 @@ def parse_argument(argument: str) -> tuple[DatasetSpec, str | None]:
     Raises UnknownName, or InvalidInput for a missing or a needless path.
     """
     name, _, path = argument.partition(":")
-    spec: DatasetSpec = registry.load("dataset", name)
+    spec: object = registry.load("dataset", name)
+    if not isinstance(spec, DatasetSpec):
+        raise InvalidInput(f"the dataset plug-in '{name}' is no evolver.datasets.DatasetSpec but {spec!r}")
     if spec.takes_path and not path:
         raise InvalidInput(f"dataset '{name}' needs a path: --dataset {name}:PATH, relative to --data-dir")
     if path and not spec.takes_path:
@@ -76,10 +78,10 @@ def describe(argument: str, data_dir: Path) -> DatasetInfo:
 
 
 def split_counts(train_total: int, limit_train: int | None) -> tuple[int, int]:
-    """How many training and validation samples a training set is split into.
+    """How many training and validation samples a training set is split into; none of none.
 
     ``limit_train`` keeps that many samples of the training set, before the split.
     """
     total = train_total if limit_train is None else min(limit_train, train_total)
-    validation = max(1, round(total * VALIDATION_SHARE))
+    validation = max(1, round(total * VALIDATION_SHARE)) if total else 0
     return total - validation, validation

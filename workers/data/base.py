@@ -47,6 +47,8 @@ def load(ref: DatasetRef, data_dir: Path, download: bool) -> RawDataset:
 
 
 def _loader(spec: DatasetSpec) -> Loader:
+    if spec.loader is None:
+        raise EnvironmentFault(f"dataset '{spec.name}' is nothing that a network can be trained on")
     module, _, function = spec.loader.partition(":")
     try:
         return cast("Loader", getattr(importlib.import_module(module), function))
