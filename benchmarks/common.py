@@ -32,12 +32,17 @@ from tests.postgres import Server  # noqa: E402
 
 def options(description: str, *, needs_data: bool = False) -> argparse.Namespace:
     """The command line of a benchmark; with ``needs_data``, also where the data sets lie."""
+    return option_parser(description, needs_data=needs_data).parse_args()
+
+
+def option_parser(description: str, *, needs_data: bool = False) -> argparse.ArgumentParser:
+    """The parser of ``options``, for a benchmark that has more of them."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="about a minute: smaller sizes, same method")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     if needs_data:
         parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data sets lie")
-    return parser.parse_args()
+    return parser
 
 
 def machine() -> dict[str, Any]:
@@ -45,7 +50,7 @@ def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cpu = names[0] if names else platform.processor()
-    packages = ("evolver", "numpy", "SQLAlchemy", "psycopg", "torch", "optuna", "pymoo")
+    packages = ("evolver", "numpy", "SQLAlchemy", "psycopg", "torch", "moocore", "optuna", "pymoo", "deap")
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu,
@@ -66,6 +71,11 @@ def report(args: argparse.Namespace, headline: Mapping[str, float], details: Map
     """Print the figures, and write them where ``--json`` says."""
     for name, value in headline.items():
         print(f"{name}: {value:.4g}")
+    write(args, headline, details)
+
+
+def write(args: argparse.Namespace, headline: Mapping[str, float], details: Mapping[str, Any]) -> None:
+    """Write the figures where ``--json`` says, if it does."""
     if args.json:
         found = {"headline": dict(headline), "quick": args.quick, "machine": machine(), **details}
         args.json.write_text(json.dumps(found, indent=2) + "\n")
