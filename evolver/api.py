@@ -32,6 +32,8 @@ from evolver.store.facts import GenomeFact, Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evolver.replay import Replay
+
 __all__ = ["CurvePoint", "Evolver", "Search", "frame"]
 
 
@@ -144,6 +146,15 @@ class Search:
         """The front, sorted by the first objective: now, or as it stood after ingest number ``at``."""
         with self._database.read() as connection:
             return facts.front_members(connection, experiments.get(connection, self.name), at)
+
+    def replay(self, until: int | None = None) -> Replay:
+        """Derive its births, population and front again, all or ``until`` so many results, and compare.
+
+        The population after them is in ``state``. Raises InvalidInput when there are fewer results.
+        """
+        from evolver.replay import replay  # what only reads needs no numpy
+
+        return replay(self._database, self.name, until=until)
 
     def genomes(self) -> list[GenomeFact]:
         """All genomes in the order of birth, those that failed or wait included."""

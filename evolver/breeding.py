@@ -1,4 +1,4 @@
-"""Breeding: how one child comes from the population. Pure, used by the scheduler and by replay.
+"""Breeding: how one child comes to be. Pure, used by the scheduler and by replay.
 
 A child is derived from the experiment's seed, its birth number and the population alone, so that it
 can be derived again. The generator is drawn from in a fixed order.
@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal
 
 from numpy.random import Generator
 
+from evolver.constraints import Constraints
 from evolver.errors import SpaceExhausted
 from evolver.rng import birth_rng
 from evolver.selection.base import Population, Selector
@@ -38,17 +39,27 @@ _VALUES_PER_PARAM = 3
 class Limits:
     """What a genome may cost in this experiment; None is no limit.
 
-    ``batch_size`` is the recipe's: activations are kept for a whole batch.
+    ``batch_size`` is the recipe's: activations are kept for a whole batch. ``constraints`` are on costs.
     """
 
     max_params: int | None
     max_memory_bytes: int | None
     batch_size: int
+    constraints: Constraints = ()
+
+    def __str__(self) -> str:
+        bounds = "".join(f" and {one}" for one in self.constraints)
+        return (
+            f"max_params {self.max_params} and max_memory_bytes {self.max_memory_bytes} "
+            f"(batch size {self.batch_size}){bounds}"
+        )
 
     def admits(self, cost: Cost) -> bool:
         """Whether a genome of this cost is within the limits."""
-        return (self.max_params is None or cost.params <= self.max_params) and (
-            self.max_memory_bytes is None or self.memory_bytes(cost) <= self.max_memory_bytes
+        return (
+            (self.max_params is None or cost.params <= self.max_params)
+            and (self.max_memory_bytes is None or self.memory_bytes(cost) <= self.max_memory_bytes)
+            and all(one.excess(getattr(cost, one.name)) == 0.0 for one in self.constraints)
         )
 
     def memory_bytes(self, cost: Cost) -> int:
@@ -114,9 +125,23 @@ def breed(
         if kept is not None and tries >= enough:
             return replace(kept, tries=tries)
     raise SpaceExhausted(
-        f"no genome within max_params {limits.max_params} and max_memory_bytes {limits.max_memory_bytes} "
-        f"(batch size {limits.batch_size}) in {MAX_TRIES} tries: raise the limits or choose a smaller space"
+        f"no genome within {limits} in {MAX_TRIES} tries: loosen the limits or choose another space"
     )
+
+
+def sow(
+    space: Space[G],
+    sample: Sample,
+    genome: G,
+    *,
+    birth: int,
+    slots: int,
+    seen: Callable[[str], int | None],
+) -> Birth[G]:
+    """Child number ``birth`` when it is a given genome, which a search of so many slots begins with."""
+    phenotype = space.phenotype(genome, sample)
+    cost, slot = space.cost(genome, sample), (birth - 1) % slots
+    return Birth(birth, genome, phenotype, cost, "seed", (), slot, 1, seen(phenotype))
 
 
 def _candidates(
@@ -131,9 +156,10 @@ def _candidates(
     """Genomes with their operator and parents, without end: a full population's children come first."""
     if population.is_full:
         for _ in range(TRIES):
-            first, second = (
-                _holder(population, parent) for parent in selector.parents(population, state, slot, rng)
-            )
+            parents = selector.parents(population, state, slot, rng)
+            if parents is None:
+                break
+            first, second = (_holder(population, parent) for parent in parents)
             if first == second:
                 yield space.mutate(genome_of(first), rng), "mutation", (first,)
                 continue

@@ -13,10 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from evolver import datasets, objectives, recipe, registry, selection
-from evolver.breeding import BREEDER_VERSION
+from evolver import constraints, datasets, objectives, recipe, registry, seeding, selection
+from evolver.breeding import BREEDER_VERSION, breed
 from evolver.datasets.spec import split_counts
-from evolver.errors import InvalidInput, UnknownName
+from evolver.errors import InvalidInput, SpaceExhausted, UnknownName
+from evolver.selection.base import Population
+from evolver.step import limits
 from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.validation import first_fault
 
@@ -25,6 +27,8 @@ SPLIT_SEED = 0
 GIB = 1024**3
 INTEGER_MAX = 2**31 - 1
 """Of an integer column. Larger ones are ``2**63 - 1``, as ids are."""
+OPTIONS = {"constraints": "constraint"}
+"""Settings whose option has another name."""
 POPULATION_MAX = 10_000
 """Neighbourhoods are found by comparing all slots: seconds at this number, minutes at ten times it."""
 
@@ -37,6 +41,7 @@ class ExperimentConfig(BaseModel):
     dataset: str = "digits"
     space: str = "small"
     objectives: tuple[str, ...] = ("error", "loss")
+    constraints: tuple[str, ...] = ()
     selector: str = "moead"
     evaluator: str = "train"
     population: int = Field(default=20, ge=4, le=POPULATION_MAX)
@@ -54,12 +59,20 @@ class ExperimentConfig(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     max_attempts: int = Field(default=3, ge=1, le=INTEGER_MAX)
     front_limit: int = Field(default=1000, ge=1, le=INTEGER_MAX)
+    seed_genomes: str | None = Field(default=None, min_length=1)
+    seed_from: str | None = Field(default=None, min_length=1)
 
     @field_validator("objectives", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """``error,loss`` as one string, or a list of names."""
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """One constraint, or a list of them."""
+        return (value,) if isinstance(value, str) else value
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -108,7 +121,8 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
     training = recipe.load(config.recipe, overrides)
     info = datasets.describe(config.dataset, data_dir)
     train, validation = split_counts(info.train_total, None)
-    _require_a_batch(split_counts(info.train_total, config.limit_train)[0], training.batch_size)
+    if info.train_total:
+        _require_a_batch(split_counts(info.train_total, config.limit_train)[0], training.batch_size)
     settings = Settings(
         name=name,
         limit_train=config.limit_train,
@@ -130,6 +144,9 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
         max_attempts=config.max_attempts,
         front_limit=config.front_limit,
         breeder_version=BREEDER_VERSION,
+        constraints=constraints.parse(config.constraints, config.objectives, registry.names("objective")),
+        seed_genomes=None if config.seed_genomes is None else seeding.shown_source(config.seed_genomes),
+        seed_from=config.seed_from,
     )
     data = NewDataset(config.dataset, info.sample, train, validation, info.test, SPLIT_SEED, info.sha256)
     return settings, data
@@ -141,6 +158,29 @@ def _require_a_batch(samples: int, batch_size: int) -> None:
             f"{samples} samples are left to train on, fewer than a batch of {batch_size}: bring more, "
             "raise --limit-train, or lower batch_size under [recipe_settings] in a --config file"
         )
+
+
+def require_possible(settings: Settings, data: NewDataset) -> None:
+    """Check that a genome within the limits can be bred at all, as the first step of a search would.
+
+    Raises InvalidInput, with the limits, when none comes up.
+    """
+    selector = selection.load(settings.selector, settings.population, len(settings.objectives))
+    try:
+        breed(
+            registry.load_space(settings.space, settings.space_settings),
+            data.sample,
+            selector,
+            Population.empty(selector.slots, len(settings.objectives)),
+            selector.initial_state(),
+            birth=1,
+            seed=settings.seed,
+            genome_of=lambda genome_id: None,
+            seen=lambda phenotype: None,
+            limits=limits(settings),
+        )
+    except SpaceExhausted as error:
+        raise InvalidInput(str(error)) from error
 
 
 def initial_selector_state(settings: Settings) -> Mapping[str, Any]:
@@ -170,7 +210,7 @@ def require_same(found: Experiment, settings: Settings, data: NewDataset, given:
             continue
         if key == "space":
             old, new = _space_name(found.settings), _space_name(settings)
-        option = f"--{key.replace('_', '-')}"
+        option = f"--{OPTIONS.get(key, key.replace('_', '-'))}"
         hint = "raise it with 'evolver extend'" if key == "budget" else "leave the option out"
         raise InvalidInput(
             f"experiment '{settings.name}' exists with another {option} ({_shown(old)}, not {_shown(new)}); "
@@ -189,4 +229,4 @@ def _space_name(settings: Settings) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(str(value[key]) for key in ("name", "epochs") if key in value) or "other settings"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

@@ -54,6 +54,10 @@ class IllegalTransition(InvalidInput):
     """An experiment in this state cannot go to the state asked for."""
 
 
+class VersionDiffers(EvolverError):
+    """The experiment was made with another version of its space than the one that is installed here."""
+
+
 class LeaseLost(EvolverError):
     """The evaluation is no longer leased under this token: its result must be dropped."""
 

@@ -71,7 +71,7 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
 def _require_a_batch(found: Experiment, full: Recipe) -> None:
     total = found.dataset.train + found.dataset.validation
     samples = min(found.settings.limit_train or total, total)
-    if samples < full.batch_size:
+    if 0 < samples < full.batch_size:
         raise InvalidInput(
             f"'{found.settings.name}' has {samples} samples to train on, fewer than a batch of "
             f"{full.batch_size}: name another recipe"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from evolver.selection import archive
-from evolver.selection.archive import Front
+from evolver.selection.archive import Front, FrontUpdate
 from evolver.selection.base import Population, Selection, Selector
 
 
@@ -68,14 +68,22 @@ def ingest(
     slot: int,
     objectives: Sequence[float] | None,
     front_limit: int,
+    violation: float = 0.0,
 ) -> tuple[SearchState, list[MembershipChange]]:
-    """Take in the next result: ``objectives`` is None for a failure, which takes a number and no more."""
+    """Take in the next result: ``objectives`` is None for a failure, which takes a number and no more.
+
+    ``violation`` says by how much the genome breaks constraints; above 0.0 it never enters the front.
+    """
     number = state.ingested + 1
     if objectives is None:
         return replace(state, ingested=number), []
     vector = np.asarray(objectives, dtype=np.float64)
-    selection = selector.insert(state.population, state.selector_state, genome_id, vector, slot)
-    update = archive.update(state.front, genome_id, vector, front_limit)
+    selection = selector.insert(state.population, state.selector_state, genome_id, vector, slot, violation)
+    update = (
+        archive.update(state.front, genome_id, vector, front_limit)
+        if violation == 0.0
+        else FrontUpdate(state.front, entered=False, left=())
+    )
     changes = [*_population_changes(selection, number), *_front_changes(update, genome_id, number)]
     return SearchState(selection.population, update.front, selection.state, number), changes
 
@@ -89,7 +97,7 @@ def _population_changes(selection: Selection, number: int) -> list[MembershipCha
     return changes
 
 
-def _front_changes(update: archive.FrontUpdate, genome_id: int, number: int) -> list[MembershipChange]:
+def _front_changes(update: FrontUpdate, genome_id: int, number: int) -> list[MembershipChange]:
     changes: list[MembershipChange] = [
         Exit("front", None, left, number, reason) for left, reason in update.left
     ]

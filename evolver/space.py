@@ -4,16 +4,17 @@ A space is a plug-in (entry-point group ``evolver.spaces``). The scheduler, the 
 store handle genomes through this interface only, so that a space of another kind (real vectors,
 choices from a table) needs no change to them.
 
-Sample  the shape of one sample of the data set that a genome is decoded for.
-Cost    what a genome costs, by arithmetic.
-Space   the interface.
+Sample           the shape of one sample of the data set that a genome is decoded for.
+Cost             what a genome costs, by arithmetic.
+Space            the interface.
+HasKnownGenomes  what a space may have beside it: genomes to begin a search with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:  # reading a status needs the types below, and no numpy
     from numpy.random import Generator
@@ -126,4 +127,13 @@ class Space(Protocol[G]):
 
     def describe(self, genome: G, sample: Sample) -> list[str]:
         """The decoded genome for people, a line for each part."""
+        ...
+
+
+@runtime_checkable
+class HasKnownGenomes(Protocol):
+    """What a space may offer beside its interface; ``--seed-genomes`` finds the names."""
+
+    def known_genomes(self) -> Mapping[str, Any]:
+        """Well-known genomes by name, within all bounds: the same ones for the same settings."""
         ...

@@ -9,25 +9,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
 
-from evolver import failpoints, objectives, registry, selection
-from evolver.breeding import BREEDER_VERSION, Birth, Limits, breed
-from evolver.errors import EvolverError, InvalidGenome, LeadershipLost
+from evolver import constraints, failpoints, objectives, registry, selection
+from evolver.breeding import BREEDER_VERSION, Birth, Limits, breed, sow
+from evolver.errors import InvalidGenome, LeadershipLost, VersionDiffers
 from evolver.search import MembershipChange, SearchState, ingest
 from evolver.selection.archive import Front
 from evolver.selection.base import Objectives, Population
 from evolver.space import Json
-from evolver.store import experiments, leadership, queue, schema, steps
+from evolver.store import experiments, leadership, queue, schema, seeds, steps
 from evolver.store.db import Database
-from evolver.store.experiments import Experiment
+from evolver.store.experiments import Experiment, Settings
 from evolver.store.leadership import Leadership
 from evolver.store.queue import NewEvaluation
+from evolver.store.seeds import Seed
 from evolver.store.steps import Ended, NewGenome
 
 log = logging.getLogger("evolver.scheduler")
@@ -53,6 +54,7 @@ class _Plan:
     ended: Sequence[Ended]
     changes: Sequence[MembershipChange]
     births: Sequence[Birth[Any]]
+    seeds: Mapping[int, Seed]
     finished: str | None
 
     @property
@@ -64,7 +66,7 @@ class _Plan:
         return max((change.at for change in self.changes if change.kind == "front"), default=None)
 
 
-class _Recent:
+class Recent:
     """What was used or met last, so that it need not be read from the database each time."""
 
     def __init__(self, limit: int) -> None:
@@ -90,7 +92,7 @@ class _Phenotypes:
     step may yet be rolled back.
     """
 
-    def __init__(self, connection: Connection, experiment_id: int, recent: _Recent) -> None:
+    def __init__(self, connection: Connection, experiment_id: int, recent: Recent) -> None:
         self._connection = connection
         self._experiment_id = experiment_id
         self._recent = recent
@@ -141,12 +143,13 @@ class Search:
         self._clock = clock
         self._led_until = self._stepped_at = clock()
         self.space = load_space(experiment)
+        self._sample = experiment.dataset.sample
         self.objectives = [one.name for one in objectives.load(settings.objectives)]
         self.selector = selection.load(settings.selector, settings.population, len(self.objectives))
-        self.limits = limits(experiment)
+        self.limits = limits(settings)
         self.state = self._load(connection)
-        self._genomes = _Recent(8 * settings.population)
-        self._phenotypes = _Recent(8 * settings.population)
+        self._genomes = Recent(8 * settings.population)
+        self._phenotypes = Recent(8 * settings.population)
 
     def _load(self, connection: Connection) -> SearchState:
         found = self.experiment
@@ -154,7 +157,12 @@ class Search:
         holders = steps.members(connection, found.id, "population", self.objectives)
         for holder in holders:
             assert holder.slot is not None
-            population = population.with_slot(holder.slot, holder.genome_id, _vector(holder.objectives))
+            population = population.with_slot(
+                holder.slot,
+                holder.genome_id,
+                _vector(holder.objectives),
+                violation(found.settings, holder.objectives),
+            )
         front = Front.empty(len(self.objectives))
         in_front = steps.members(connection, found.id, "front", self.objectives)
         if in_front:
@@ -200,16 +208,20 @@ class Search:
                 slot=one.slot,
                 objectives=one.objectives,
                 front_limit=self.experiment.settings.front_limit,
+                violation=violation(self.experiment.settings, one.objectives),
             )
             changes += changed
-        plan = _Plan(state, self.state.ingested + 1, ended, changes, (), None)
+        plan = _Plan(state, self.state.ingested + 1, ended, changes, (), {}, None)
         if self.experiment.state != "running":
             return plan
         depth = queue.depth(connection, self.experiment.id)
         is_idle = depth.pending + depth.running == 0 and len(ended) < MAX_INGEST
         finished = self._finished(plan, is_idle=is_idle)
-        births = [] if finished else self._breed(connection, plan, depth.pending - depth.waiting)
-        return _Plan(state, plan.first_no, ended, changes, births, finished)
+        if finished:
+            return replace(plan, finished=finished)
+        numbers = self._numbers(connection, plan, depth.pending - depth.waiting)
+        sown = self._seeds(connection, numbers)
+        return replace(plan, births=self._births(connection, state, numbers, sown), seeds=sown)
 
     def _finished(self, plan: _Plan, *, is_idle: bool) -> str | None:
         """Why the search ends with this step, if it does."""
@@ -223,35 +235,57 @@ class Search:
             return "patience"
         return None
 
-    def _breed(self, connection: Connection, plan: _Plan, claimable: int) -> list[Birth[Any]]:
-        """As many children as the queue needs to last until the next step."""
-        state = plan.state
+    def _numbers(self, connection: Connection, plan: _Plan, claimable: int) -> range:
+        """The numbers of as many children as the queue needs to last until the next step."""
         depth = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection), 2 * len(plan.ended))
         budget = self.experiment.settings.budget - self.experiment.born
         number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
-        numbers = range(self.experiment.born + 1, self.experiment.born + number + 1)
+        return range(self.experiment.born + 1, self.experiment.born + number + 1)
+
+    def _seeds(self, connection: Connection, numbers: range) -> Mapping[int, Seed]:
+        """The seeds that are born with these numbers."""
+        if not numbers or numbers[0] > self.experiment.seeds:
+            return {}
+        return seeds.of_births(connection, self.experiment.id, numbers[0], numbers[-1])
+
+    def _births(
+        self, connection: Connection, state: SearchState, numbers: range, sown: Mapping[int, Seed]
+    ) -> list[Birth[Any]]:
         # Nearly all children are new: they are derived as if all were that are not remembered, and then one
         # look-up tells for which ones that was wrong.
         phenotypes = _Phenotypes(connection, self.experiment.id, self._phenotypes)
-        births = [self._child(connection, state, birth, phenotypes.remembered) for birth in numbers]
+        births = [
+            self._child(connection, state, birth, sown.get(birth), phenotypes.remembered) for birth in numbers
+        ]
         phenotypes.look_up([child.phenotype for child in births])
         for i, child in enumerate(births):
             if child.duplicate_of is None and phenotypes.seen(child.phenotype):
-                births[i] = self._child(connection, state, child.birth, phenotypes.seen)
+                sown_now = sown.get(child.birth)
+                births[i] = self._child(connection, state, child.birth, sown_now, phenotypes.seen)
             phenotypes.born(births[i].phenotype, child.birth)
         return births
 
     def _child(
-        self, connection: Connection, state: SearchState, birth: int, seen: Callable[[str], int | None]
+        self,
+        connection: Connection,
+        state: SearchState,
+        birth: int,
+        seed: Seed | None,
+        seen: Callable[[str], int | None],
     ) -> Birth[Any]:
+        if seed is not None:
+            genome = self._decoded(f"seed {birth}", seed.code)
+            slots = self.selector.slots
+            return sow(self.space, self._sample, genome, birth=birth, slots=slots, seen=seen)
+
         def genome_of(genome_id: int) -> Any:
             return self._genomes.get(genome_id) or self._genomes.put(
-                genome_id, self._decoded(genome_id, steps.code_of(connection, genome_id))
+                genome_id, self._decoded(f"genome {genome_id}", steps.code_of(connection, genome_id))
             )
 
         return breed(
             self.space,
-            self.experiment.dataset.sample,
+            self._sample,
             self.selector,
             state.population,
             state.selector_state,
@@ -262,11 +296,11 @@ class Search:
             limits=self.limits,
         )
 
-    def _decoded(self, genome_id: int, code: Json) -> Any:
+    def _decoded(self, what: str, code: Json) -> Any:
         try:
             return self.space.from_json(code)
         except InvalidGenome as error:
-            raise InvalidGenome(f"genome {genome_id} has a code that is not valid: {error}") from error
+            raise InvalidGenome(f"{what} has a code that is not valid: {error}") from error
 
     # --- write ---
 
@@ -287,7 +321,7 @@ class Search:
             selector_state=plan.state.selector_state,
             active_s=active_s if found.state == "running" else 0.0,
         )
-        self._write_births(connection, plan.births, plan.state.ingested)
+        self._write_births(connection, plan)
         queue.inherit(connection, found.id)
         if plan.finished and not self._finish(connection, plan.finished):
             log.info("%s: not finished, it was changed meanwhile", found.settings.name)
@@ -303,8 +337,9 @@ class Search:
             return False
         return experiments.finish(connection, self.experiment, reason)
 
-    def _write_births(self, connection: Connection, births: Sequence[Birth[Any]], ingested: int) -> None:
+    def _write_births(self, connection: Connection, plan: _Plan) -> None:
         """Insert genomes and their evaluations; a duplicate's twin may be born in this very step."""
+        births = plan.births
         if not births:
             return
         found = self.experiment
@@ -319,7 +354,7 @@ class Search:
             connection, [key for key in twins if key and key not in search_of]
         )
         rows = [
-            self._row(child, key, twin, ingested)
+            self._row(child, key, twin, plan.state.ingested)
             for child, key, twin in zip(births, genome_ids, twins, strict=True)
         ]
         steps.insert_genomes(connection, found.id, rows)
@@ -338,6 +373,12 @@ class Search:
                 for row in rows
             ],
         )
+        taken = {
+            search_of[genome_of[birth]]: seed.result
+            for birth, seed in plan.seeds.items()
+            if seed.result is not None
+        }
+        queue.take_over(connection, taken)
         for child, key in zip(births, genome_ids, strict=True):
             self._genomes.put(key, child.genome)
 
@@ -365,18 +406,30 @@ def _vector(values: Any) -> Objectives:
 
 
 def load_space(experiment: Experiment) -> Any:
-    """The space of an experiment. Raises EvolverError when the plug-in here is of another version."""
+    """The space of an experiment. Raises VersionDiffers when the plug-in here is of another version."""
     settings = experiment.settings
     space = registry.load_space(settings.space, settings.space_settings)
     if space.version != settings.space_version:
-        raise EvolverError(
+        raise VersionDiffers(
             f"experiment '{settings.name}' was made with version {settings.space_version} of the space "
             f"'{settings.space}', here is version {space.version}; use the evolver that made it"
         )
     return space
 
 
-def limits(experiment: Experiment) -> Limits:
-    """What a genome of this experiment may cost."""
-    settings = experiment.settings
-    return Limits(settings.max_params, settings.max_memory_bytes, int(settings.recipe.get("batch_size", 1)))
+def limits(settings: Settings) -> Limits:
+    """What a genome of an experiment with these settings may cost."""
+    return Limits(
+        settings.max_params,
+        settings.max_memory_bytes,
+        int(settings.recipe.get("batch_size", 1)),
+        constraints.of_costs(settings.constraints),
+    )
+
+
+def violation(settings: Settings, objectives: Sequence[float] | None) -> float:
+    """By how much a result breaks the constraints that only a training tells; 0.0 for a failure."""
+    if objectives is None or not settings.constraints:
+        return 0.0
+    values = dict(zip(settings.objectives, objectives, strict=True))
+    return constraints.violation(constraints.of_results(settings.constraints), values)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select
 
-from evolver import config, objectives
+from evolver import config, objectives, seeding
 from evolver.evaluation import Task
 from evolver.scheduler import Scheduler
 from evolver.store import claims, experiments, leases, queue
 from evolver.store.claims import Claim, WorkerInfo
 from evolver.store.db import Database
-from evolver.store.experiments import Experiment
+from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.store.queue import NewEvaluation
 from evolver.store.schema import genome
 
@@ -46,9 +46,15 @@ def do(database: Database, function: Callable[..., Any], *arguments: Any, **valu
 
 def created(database: Database, name: str = "search", **values: Any) -> Experiment:
     """An experiment of ``tiny`` on digits with the surrogate evaluator, as ``evolver new`` makes it."""
-    settings, data = config.build(name, config.parse({**DEFAULTS, **values}), Path())
+    settings, data = built(name, **values)
     with database.write() as connection:
-        return experiments.create(connection, settings, data, config.initial_selector_state(settings))
+        first = seeding.gather(settings, data, values.get("seed_genomes"), connection).seeds
+        return experiments.create(connection, settings, data, config.initial_selector_state(settings), first)
+
+
+def built(name: str = "search", **values: Any) -> tuple[Settings, NewDataset]:
+    """The settings of such an experiment, which is not there yet."""
+    return config.build(name, config.parse({**DEFAULTS, **values}), Path())
 
 
 def running(database: Database, name: str = "search", **values: Any) -> Experiment:

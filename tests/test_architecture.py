@@ -111,7 +111,7 @@ def is_harmless(offence: str) -> bool:
     [
         ("evolver.store.facts, evolver.store.db", ("numpy", "pydantic", "alembic", "torch")),
         ("evolver.scheduler, evolver.replay, evolver.config", ("torch", "workers")),
-        ("workers.main, workers.supervisor, workers.loop", ("torch", "torchvision")),
+        ("workers.main, workers.supervisor, workers.child", ("torch", "safetensors", "sklearn")),
     ],
 )
 def test_an_import_does_not_load_what_it_does_not_need(modules: str, absent: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from evolver.cli.options import (
     json_option,
     opened,
 )
-from evolver.cli.output import console, counted, echo_json, state_text, table
+from evolver.cli.output import console, counted, echo_json, state_text, table, warmup_text
 from evolver.errors import IllegalTransition
 from evolver.store import experiments
 from evolver.store.db import Database
@@ -34,6 +34,8 @@ DELETED_AT_ONCE = 1_000
     epilog=examples(
         "evolver new shirts --dataset fashion-mnist --budget 300 --recipe fast",
         "evolver new own --dataset npz:/data/pets.npz --objectives error,params",
+        "evolver new phone --objectives error,flops --constraint 'params<=1e6' --seed-genomes known",
+        "evolver new again --seed-from shirts:best=10 --budget 500",
     )
 )
 @click.argument("name")
@@ -54,19 +56,23 @@ def new(
     Nothing is written unless all settings are right. A file has the names of these options as keys,
     with _ for -, and may refine presets by tables [space_settings] and [recipe_settings].
     """
-    from evolver import config
     from evolver.cli import settings
 
     given = settings.read(options, config_file, data_dir)
-    built, data = settings.of_new(name, given)
+    made = settings.of_new(name, given, db_url)
+    built, data = made.settings, made.data
+    for note in made.warmup.notes:
+        click.echo(note, err=True)
     with opened(db_url, create=True) as database, database.write() as connection:
-        found = experiments.create(connection, built, data, config.initial_selector_state(built))
+        found = made.create(connection)
     if as_json:
         echo_json(_fact(found))
         return
     typed = quote(name)
     where = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
     click.echo(f"made experiment '{name}': {data.name}, budget {built.budget}, population {built.population}")
+    if made.warmup.seeds:
+        click.echo(f"begins with {warmup_text(made.warmup)}")
     click.echo(f"search here:     evolver run {typed}{where}")
     click.echo(f"or on machines:  evolver scheduler {typed}   and anywhere   evolver worker {typed}{where}")
 
@@ -78,6 +84,7 @@ def _fact(found: Experiment) -> dict[str, Any]:
         "state_reason": found.state_reason,
         "dataset": found.dataset.name,
         "objectives": found.settings.objectives,
+        "constraints": [str(one) for one in found.settings.constraints],
         "selector": found.settings.selector,
         "evaluator": found.settings.evaluator,
         "population": found.settings.population,
@@ -85,6 +92,7 @@ def _fact(found: Experiment) -> dict[str, Any]:
         "epochs": found.settings.recipe["epochs"],
         "recipe": found.settings.recipe["name"],
         "seed": found.settings.seed,
+        "seeds": found.seeds,
         "born": found.born,
         "ingested": found.ingested,
         "failed": found.failed,

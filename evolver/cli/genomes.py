@@ -11,7 +11,15 @@ from sqlalchemy import Connection
 
 from evolver.cli import weights
 from evolver.cli.options import ID, db_option, examples, json_option, opened
-from evolver.cli.output import console, counted, device_warning, echo_json, front_rows, front_table
+from evolver.cli.output import (
+    NONE_FEASIBLE,
+    console,
+    counted,
+    device_warning,
+    echo_json,
+    front_rows,
+    front_table,
+)
 from evolver.errors import InvalidInput
 from evolver.store import details, experiments, facts, queue
 from evolver.store.details import AttemptFact
@@ -24,20 +32,30 @@ from evolver.store.states import FAILURE_KINDS
 @db_option
 @json_option
 def front(name: str, db_url: str | None, as_json: bool) -> None:
-    """The front of NAME: the genomes that no other dominates, sorted by the first objective."""
+    """The front of NAME: the genomes that no other dominates, sorted by the first objective.
+
+    All of them keep the constraints. JSON has their codes as well, for --seed-genomes.
+    """
     with opened(db_url) as database, database.read() as connection:
         found = experiments.get(connection, name)
         members = facts.front_members(connection, found)
+        codes = details.codes(connection, [one.genome_id for one in members]) if as_json else {}
         devices = facts.mixed_devices(connection, found)
     if devices:
         click.echo(f"warning: {device_warning(devices)}", err=True)
     objectives = found.settings.objectives
     if as_json:
-        echo_json(front_rows(members, objectives))
-    elif members:
+        rows = front_rows(members, objectives)
+        echo_json([{**row, "code": codes[row["genome_id"]]} for row in rows])
+        return
+    if members:
         console().print(front_table(members, objectives))
+    elif found.ingested > found.failed:
+        click.echo(f"the front of '{name}' is empty: {NONE_FEASIBLE}")
     else:
         click.echo(f"the front of '{name}' is empty: no genome has been evaluated with success yet")
+    if found.settings.constraints:
+        click.echo(f"constraints: {', '.join(map(str, found.settings.constraints))}")
 
 
 @click.command(epilog=examples("evolver show 17", "evolver show 17 --json | jq .code"))

@@ -52,6 +52,11 @@ def _apply(function: F, options: list[Callable[[F], F]]) -> F:
     return function
 
 
+def _or_none(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What may be repeated and was not given, as other options are."""
+    return value or None
+
+
 def experiment_options(function: F) -> F:
     """The settings of a new experiment. Ranges are checked in one place, ``evolver.config``."""
     return _apply(
@@ -60,7 +65,19 @@ def experiment_options(function: F) -> F:
             click.option("--dataset", metavar="NAME", help="digits, mnist, …, npz:PATH. [default: digits]"),
             click.option("--space", metavar="NAME", help="tiny, small or paper. [default: small]"),
             click.option("--objectives", metavar="A,B", help="Minimised values. [default: error,loss]"),
-            click.option("--selector", metavar="NAME", help="moead or nsga2. [default: moead]"),
+            click.option(
+                "--constraint",
+                "constraints",
+                multiple=True,
+                metavar="NAME<=N",
+                callback=_or_none,
+                help="Bound an objective, params, flops or activations, also with >=; may be repeated.",
+            ),
+            click.option(
+                "--selector",
+                metavar="NAME",
+                help="moead, nsga2, smsemoa, weighted or random. [default: moead]",
+            ),
             click.option("--evaluator", metavar="NAME", help="train or surrogate. [default: train]"),
             click.option("--population", type=int, metavar="N", help="Slots, at least 4. [default: 20]"),
             click.option("--budget", type=int, metavar="N", help="Genomes in all. [default: 200]"),
@@ -77,6 +94,17 @@ def experiment_options(function: F) -> F:
             click.option("--max-params", type=int, metavar="N", help="Refuse larger networks at birth."),
             click.option("--timeout", type=float, metavar="S", help="Seconds that one training may take."),
             click.option("--max-attempts", type=int, metavar="N", help="Tries after crashes. [default: 3]"),
+            click.option(
+                "--seed-genomes",
+                metavar="FILE.json|NAMES",
+                help="Begin with these genomes; known, or some of lenet,vgg,resnet.",
+            ),
+            click.option(
+                "--seed-from",
+                metavar="NAME[:WHICH]",
+                help="Begin with genomes of another experiment: its front, population or best=K. "
+                "[default: front]",
+            ),
             click.option(
                 "--config",
                 "config_file",

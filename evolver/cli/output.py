@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, Group, JustifyMethod, RenderableType
@@ -17,10 +17,14 @@ from rich.text import Text
 
 from evolver.store.facts import FAILURE_WINDOW, GenomeFact, Status
 
+if TYPE_CHECKING:  # reading a status needs no numpy
+    from evolver.seeding import Warmup
+
 STATE_STYLES = {
     "running": "green", "paused": "yellow", "stopped": "yellow", "finished": "cyan", "deleting": "red",
 }  # fmt: skip
 FAULTS_SHOWN = 3
+NONE_FEASIBLE = "no genome so far keeps all constraints"
 LONG_WORD = 12
 UNITS = {"s": "s", "ms": "ms", "j": "J", "bytes": "B"}
 """Units that names of values may end in, as people write them."""
@@ -80,6 +84,13 @@ def _parts(name: str) -> tuple[str, str, str]:
 def counted(number: int, noun: str) -> str:
     """A number of things: 1 genome, 2 genomes."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def warmup_text(warmup: Warmup) -> str:
+    """The genomes that a search begins with, in words."""
+    known = warmup.known_results
+    results = f", {counted(known, 'result')} known" if known else ""
+    return f"{counted(len(warmup.seeds), 'given genome')}{results}"
 
 
 def compact(number: float) -> str:
@@ -143,7 +154,12 @@ def front_rows(members: Sequence[GenomeFact], objectives: Sequence[str]) -> list
 
 def front_table(members: Sequence[GenomeFact], objectives: Sequence[str], title: str | None = None) -> Table:
     """The front for people."""
-    costs = [name for name in ("params", "flops") if name not in objectives]
+    costs = [
+        name
+        for name in ("params", "flops")
+        if name not in objectives
+        and any(getattr(one, name) for one in members)  # not all genomes are networks
+    ]
     made = table("genome", "birth", *map(label, objectives), *costs, title=title)
     for one in members:
         values = [shown(name, one.objectives.get(name)) for name in objectives]
@@ -182,6 +198,8 @@ def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("best of each", best_text(status.best))
     grid.add_row("front", str(status.front_size))
+    if status.constraints:
+        grid.add_row("constraints", ", ".join(status.constraints))
     grid.add_row("queue", f"{status.running} running, {status.pending} pending, {status.failed} failed")
     if status.failed:
         grid.add_row("failures", failures_text(status))
@@ -191,7 +209,8 @@ def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     grid.add_row("scheduler", status.leader or "none")
     faults = [f"worker {fault}" for fault in status.faulted_workers[:FAULTS_SHOWN]]
     devices = [device_warning(status.mixed_devices)] if status.mixed_devices else []
-    return Group(head, progress, grid, *(Text(f"! {note}", "yellow") for note in [*devices, *faults, *notes]))
+    notes = [*devices, *faults, *([NONE_FEASIBLE] if status.none_feasible else []), *notes]
+    return Group(head, progress, grid, *(Text(f"! {note}", "yellow") for note in notes))
 
 
 def device_warning(devices: Sequence[str]) -> str:
@@ -201,9 +220,10 @@ def device_warning(devices: Sequence[str]) -> str:
 
 def status_line(status: Status) -> str:
     """One search in one line, for logs."""
+    infeasible = f" ({NONE_FEASIBLE})" if status.none_feasible else ""
     return (
         f"{status.experiment}: {status.state}, {status.evaluated}/{status.budget} evaluated, "
-        f"{status.failed} failed, front {status.front_size}, "
+        f"{status.failed} failed, front {status.front_size}{infeasible}, "
         f"best of each objective: {best_text(status.best)}; "
         f"time left {duration(status.eta_s)}, workers {status.workers}"
     )

@@ -33,7 +33,8 @@ def _facts(detail: GenomeDetail) -> Table:
     grid.add_row(
         "genome", Text(f"{detail.genome_id}, birth {detail.birth} of '{detail.experiment}'{twin}", "bold")
     )
-    grid.add_row("born by", f"{detail.operator} of {parents}" if parents else detail.operator)
+    origin = f": {detail.origin}" if detail.origin else ""
+    grid.add_row("born by", f"{detail.operator} of {parents}" if parents else f"{detail.operator}{origin}")
     grid.add_row(
         "bred for",
         f"slot {detail.slot}, after {counted(detail.born_after_ingest, 'result')}, try {detail.tries}",
@@ -63,6 +64,8 @@ def _evaluations(detail: GenomeDetail) -> Iterator[RenderableType]:
             yield Columns(
                 [f"{label(name)} {shown(name, value)}" for name, value in values.items()], padding=(0, 2)
             )
+        if one.violated:
+            yield Text(f"breaks {', '.join(one.violated)}", "yellow")
         if one.curve:
             yield _curve(one.curve)
         if one.attempts:

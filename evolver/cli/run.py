@@ -12,7 +12,6 @@ from typing import Any, Literal
 import click
 from rich.text import Text
 
-from evolver import config
 from evolver.cli import INTERRUPTED, settings
 from evolver.cli.display import Display
 from evolver.cli.options import (
@@ -35,8 +34,9 @@ from evolver.cli.output import (
     front_table,
     status_line,
     status_view,
+    warmup_text,
 )
-from evolver.cli.settings import Given
+from evolver.cli.settings import Given, New
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
 from evolver.evaluation import DatasetRef
@@ -44,14 +44,13 @@ from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_optio
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.experiments import Experiment, NewDataset, Settings
+from evolver.store.experiments import Experiment, NewDataset
 from evolver.store.facts import GenomeFact, Status
 from evolver.store.wakeups import Wakeups
 
 LOOK_EVERY_S = 0.5
 LEASE_S = 5.0
 """Shorter than a scheduler's elsewhere: after a crash, the same command soon goes on."""
-New = tuple[Settings, NewDataset]
 
 
 @click.command(
@@ -89,11 +88,11 @@ def run(
     """
     given = settings.read(options, config_file, data_dir)
     local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url, track)
-    new = _checked(name, given, _find(db_url, name), local)
+    new = _checked(name, given, _find(db_url, name), local, db_url)
     with opened(db_url, create=True, answer_within_s=ANSWER_S) as database:
         with Display(console(stderr=as_json)) as display:
             found = _ready(database, name, new, display)
-            interrupted = found.state != "finished" and _search(database, name, local, display)
+            interrupted = found.state != "finished" and search_here(database, name, local, display)
         _report(database, name, given, as_json=as_json, interrupted=interrupted)
     if interrupted:
         click.get_current_context().exit(INTERRUPTED)
@@ -107,24 +106,26 @@ def _find(db_url: str | None, name: str) -> Experiment | None:
         return experiments.find(connection, name)
 
 
-def _checked(name: str, given: Given, found: Experiment | None, local: LocalOptions) -> New | None:
+def _checked(
+    name: str, given: Given, found: Experiment | None, local: LocalOptions, db_url: str | None
+) -> New | None:
     """Check everything before anything is written; returns what to make if the experiment is not there.
 
     Data that are missing here would stop every local worker, so they are looked for as well.
     """
     new = None
     if found is None:
-        new = settings.of_new(name, given)
-        built, data = new
+        new = settings.of_new(name, given, db_url)
+        built, data = new.settings, new.data
         fields = {key: getattr(data, key) for key in NewDataset.__slots__}
-        evaluator, dataset = built.evaluator, DatasetRef(id=0, **fields)
+        dataset = DatasetRef(id=0, **fields)
     else:
         experiments.require_whole(found)
         settings.require_same(found, given)
-        evaluator, dataset = found.settings.evaluator, found.dataset
+        built, dataset = found.settings, found.dataset
     if local.number and not (found and found.state == "finished"):
         check_options(local)
-        check_data(evaluator, dataset, local)
+        check_data(built.evaluator, dataset, local, built.objectives)
     return new
 
 
@@ -135,9 +136,13 @@ def _ready(database: Database, name: str, new: New | None, display: Display) -> 
         if found is None:
             if new is None:
                 raise NotFound(f"experiment '{name}' was deleted meanwhile")
-            built, data = new
-            display.say(f"made experiment '{name}': {data.name}, budget {built.budget}")
-            return experiments.create(connection, built, data, config.initial_selector_state(built))
+            made = new.create(connection)
+            display.say(f"made experiment '{name}': {new.data.name}, budget {new.settings.budget}")
+            for note in new.warmup.notes:
+                display.say(note)
+            if new.warmup.seeds:
+                display.say(f"begins with {warmup_text(new.warmup)}")
+            return made
         if found.state in ("paused", "stopped"):
             experiments.transition(connection, found, "running")
     if found.state == "finished":
@@ -148,7 +153,7 @@ def _ready(database: Database, name: str, new: New | None, display: Display) -> 
     return found
 
 
-def _search(database: Database, name: str, local: LocalOptions, display: Display) -> bool:
+def search_here(database: Database, name: str, local: LocalOptions, display: Display) -> bool:
     """Search until the experiment has ended; returns whether it was interrupted before that."""
     scheduler = Scheduler(database, [name], lease_s=LEASE_S)
     workers = LocalWorkers(database.url, name, local)

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from evolver import config
-from evolver.cli.options import DATA_DIR
+from evolver.cli.options import DATA_DIR, opened
 from evolver.datasets import parse_argument
+from evolver.seeding import Warmup, gather
+from evolver.store import experiments
 from evolver.store.experiments import Experiment, NewDataset, Settings
 
 
@@ -47,9 +51,32 @@ def _localised(argument: str, data_dir: Path) -> tuple[str, Path]:
     return f"{spec.name}:{full.name}", full.parent
 
 
-def of_new(name: str, given: Given) -> tuple[Settings, NewDataset]:
-    """The settings of an experiment that is not there yet. Raises InvalidInput or UnknownName."""
-    return config.build(name, config.parse(given.values), given.data_dir)
+@dataclass(frozen=True, slots=True)
+class New:
+    """An experiment that is not there yet: its settings, its data set and the genomes that it begins with."""
+
+    settings: Settings
+    data: NewDataset
+    warmup: Warmup
+
+    def create(self, connection: Connection) -> Experiment:
+        """Add it, all in the caller's transaction. Raises InvalidInput when its name is taken."""
+        state = config.initial_selector_state(self.settings)
+        return experiments.create(connection, self.settings, self.data, state, self.warmup.seeds)
+
+
+def of_new(name: str, given: Given, db_url: str | None) -> New:
+    """An experiment that is not there yet. Raises InvalidInput or UnknownName, and writes nothing.
+
+    The database is read only where the search begins with genomes of another one.
+    """
+    settings, data = config.build(name, config.parse(given.values), given.data_dir)
+    config.require_possible(settings, data)
+    listed = given.values.get("seed_genomes")
+    if settings.seed_from is None:
+        return New(settings, data, gather(settings, data, listed, None))
+    with opened(db_url) as database, database.read() as connection:
+        return New(settings, data, gather(settings, data, listed, connection))
 
 
 def require_same(found: Experiment, given: Given) -> None:
@@ -70,8 +97,10 @@ def _values_of(found: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
         key: getattr(own, key)
         for key in ("objectives", "selector", "evaluator", "population", "budget", "seed", "limit_train",
-                    "max_hours", "patience", "max_params", "max_memory_bytes", "max_attempts", "front_limit")
+                    "max_hours", "patience", "max_params", "max_memory_bytes", "max_attempts", "front_limit",
+                    "seed_genomes", "seed_from")
     }  # fmt: skip
+    values["constraints"] = [str(one) for one in own.constraints]
     values |= {"dataset": found.dataset.name, "timeout": own.timeout_s, "space": own.space}
     epochs, name = recipe.pop("epochs"), recipe.pop("name")
     values["recipe"] = name

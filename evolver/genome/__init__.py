@@ -8,6 +8,7 @@ bounds     the settings of the space: limits of genomes, rates of operators, pre
 fields     the numeric fields of genes: ranges, drawing, rounding.
 repair     validation against the bounds, and the way back into them.
 sampling   random genomes.
+known      genomes like networks of the literature.
 operators  crossover and mutation.
 plan       the decoded network as values; the torch decoder builds from it.
 cost       parameters, FLOPs, activations and memory of a plan.

@@ -8,7 +8,7 @@ from typing import Self
 
 from numpy.random import Generator
 
-from evolver.genome import canonical, code, cost, describe, operators, plan, repair, sampling
+from evolver.genome import canonical, code, cost, describe, known, operators, plan, repair, sampling
 from evolver.genome.bounds import PRESETS, Bounds, parse
 from evolver.genome.code import Genome
 from evolver.genome.plan import NetworkPlan
@@ -49,6 +49,10 @@ class ConvSpace:
     def random(self, rng: Generator) -> Genome:
         """A random genome within all bounds."""
         return sampling.random_genome(self.bounds, rng)
+
+    def known_genomes(self) -> Mapping[str, Genome]:
+        """Genomes like LeNet, VGG and ResNet, within all bounds, by name."""
+        return known.known_genomes(self.bounds)
 
     def crossover(self, first: Genome, second: Genome, rng: Generator) -> Genome:
         """One child of two parents, within all bounds."""

@@ -17,11 +17,9 @@ from evolver.selection.base import Objectives
 DOMINATED = "dominated"
 LEAST_CONTRIBUTION = "least hypervolume contribution"
 
-_EXACT_OBJECTIVES = 4
-"""Up to so many objectives contributions are exact; with 8 they take half a minute for 100 points."""
-
 _MARGIN = 0.1
-"""How far the reference point lies behind the worst values, as a share of the front's range."""
+"""How far the reference point lies behind the worst values, as a share of the front's range. At a tenth the
+extremes outlast the others in an even front of two objectives and more than about a dozen members."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +62,7 @@ def update(front: Front, genome_id: int, objectives: Objectives, limit: int) -> 
     )
     if len(joined.genome_ids) <= limit:
         return FrontUpdate(joined, True, left)
-    least = _least_contributor(joined.objectives)
+    least = pareto.least_contributor(joined.objectives, _MARGIN)
     leaver = joined.genome_ids[least]
     if leaver == genome_id:
         return FrontUpdate(front, False, ())
@@ -75,19 +73,3 @@ def update(front: Front, genome_id: int, objectives: Objectives, limit: int) -> 
 
 def _without(genome_ids: tuple[int, ...], leaving: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(genome_id for genome_id, leaves in zip(genome_ids, leaving, strict=True) if not leaves)
-
-
-def _least_contributor(points: Objectives) -> int:
-    """The row with the least hypervolume contribution, the last of equals.
-
-    Each objective is scaled to the range of the points, so that its unit does not matter. The
-    reference point lies a tenth of the range behind the worst values: on them, extreme points would
-    contribute nothing and leave first. At a tenth they outlast the others in an even front of two
-    objectives and more than about a dozen members.
-    """
-    span = np.ptp(points, axis=0)
-    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
-    reference = np.full(points.shape[1], 1.0 + _MARGIN)
-    exact = points.shape[1] <= _EXACT_OBJECTIVES
-    volumes = (pareto.contributions if exact else pareto.estimated_contributions)(scaled, reference)
-    return int(np.flatnonzero(volumes == volumes.min())[-1])

@@ -29,7 +29,9 @@ _ZERO_SPAN = 1e-30
 
 
 class MoeaD:
-    """MOEA/D. The state is the ideal point: the least value of each objective over all successes."""
+    """MOEA/D. The state is the ideal point: the least value of each objective over all feasible results;
+    None before the first one.
+    """
 
     name: str = "moead"
 
@@ -51,24 +53,43 @@ class MoeaD:
         genome_id: int,
         objectives: Objectives,
         slot: int,
+        violation: float = 0.0,
     ) -> Selection:
         """The child takes all slots of the neighbourhood of ``slot`` whose holders it beats strictly.
 
-        Values are scaled by the ideal point, the child's included, and the nadir of the population
-        before the child (its greatest value of each objective).
+        With a lesser violation it beats them, with a greater one not (Jain and Deb 2014, section II.C).
+        Tchebycheff values of feasible ones are scaled by the ideal point, the child's included, and the
+        nadir of the population before the child (the greatest value of each objective, of feasible
+        holders).
         """
+        if violation > 0.0:
+            if not population.is_full:
+                return fill_lowest_empty(population, state, genome_id, objectives, violation)
+            near = self.neighbourhoods[slot]
+            worse: list[int] = near[population.violations[near] > violation].tolist()
+            return hand_over(population, state, worse, genome_id, objectives, violation, BEATEN)
         ideal = objectives if state["ideal"] is None else np.minimum(state["ideal"], objectives)
         new_state = {"ideal": ideal.tolist()}
         if not population.is_full:
-            return fill_lowest_empty(population, new_state, genome_id, objectives)
-        span = population.objectives.max(axis=0) - ideal
-        factors = np.maximum(self.weights, _ZERO_WEIGHT) / np.where(span > _ZERO_SPAN, span, 1.0)
+            return fill_lowest_empty(population, new_state, genome_id, objectives, violation)
+        beaten = self._beaten(population, ideal, objectives, slot)
+        return hand_over(population, new_state, beaten, genome_id, objectives, violation, BEATEN)
+
+    def _beaten(
+        self, population: Population, ideal: Objectives, objectives: Objectives, slot: int
+    ) -> list[int]:
+        """The slots near ``slot`` whose holders a feasible child beats."""
         near = self.neighbourhoods[slot]
-        held = (factors[near] * (population.objectives[near] - ideal)).max(axis=1)
-        offered = (factors[near] * (objectives - ideal)).max(axis=1)
-        beaten: list[int] = near[offered < held].tolist()
-        changed, changes = hand_over(population, beaten, genome_id, objectives, BEATEN)
-        return Selection(changed, new_state, changes)
+        is_feasible = population.violations == 0.0
+        loses = ~is_feasible[near]
+        if is_feasible.any():
+            span = population.objectives[is_feasible].max(axis=0) - ideal
+            factors = np.maximum(self.weights, _ZERO_WEIGHT) / np.where(span > _ZERO_SPAN, span, 1.0)
+            held = (factors[near] * (population.objectives[near] - ideal)).max(axis=1)
+            offered = (factors[near] * (objectives - ideal)).max(axis=1)
+            loses |= offered < held
+        beaten: list[int] = near[loses].tolist()
+        return beaten
 
     def parents(
         self, population: Population, state: Mapping[str, Any], slot: int, rng: Generator

@@ -1,47 +1,130 @@
-"""What all selectors do with slots: hand them over, fill empty ones, find another parent."""
+"""What all selectors do with slots: hand them over, fill empty ones, hold tournaments between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.random import Generator
 
-from evolver.selection.base import Change, Objectives, Population, Selection
+from evolver.selection import pareto
+from evolver.selection.base import Change, Objectives, Population, Selection, Violations
 
 EMPTY = "empty slot"
+BREAKS_MORE = "breaks the constraints more"
+
+Better = Callable[[Population, int, int], int]
 
 
 def hand_over(
-    population: Population, slots: Iterable[int], genome_id: int, objectives: Objectives, reason: str
-) -> tuple[Population, tuple[Change, ...]]:
-    """The population in which the genome holds these slots, and the changes; one copy for all of them."""
-    ids = list(population.genome_ids)
-    rows = population.objectives.copy()
-    changes = []
-    for slot in slots:
-        changes.append(Change(slot, genome_id, ids[slot], reason))
-        ids[slot] = genome_id
-        rows[slot] = objectives
-    return Population(tuple(ids), rows), tuple(changes)
+    population: Population,
+    state: Mapping[str, Any],
+    slots: Sequence[int],
+    genome_id: int,
+    objectives: Objectives,
+    violation: float,
+    reason: str,
+) -> Selection:
+    """The genome takes these slots of a full population; who breaks the constraints more leaves for that."""
+    changes = tuple(
+        Change(
+            slot,
+            genome_id,
+            population.genome_ids[slot],
+            BREAKS_MORE if population.violations[slot] > violation else reason,
+        )
+        for slot in slots
+    )
+    changed = population.with_slots(slots, genome_id, objectives, violation) if slots else population
+    return Selection(changed, state, changes)
 
 
 def fill_lowest_empty(
-    population: Population, state: Mapping[str, Any], genome_id: int, objectives: Objectives
+    population: Population,
+    state: Mapping[str, Any],
+    genome_id: int,
+    objectives: Objectives,
+    violation: float,
 ) -> Selection:
     """The genome takes the lowest empty slot; there must be one."""
     slot = population.genome_ids.index(None)
-    return Selection(
-        population.with_slot(slot, genome_id, objectives), state, (Change(slot, genome_id, None, EMPTY),)
+    filled = population.with_slot(slot, genome_id, objectives, violation)
+    return Selection(filled, state, (Change(slot, genome_id, None, EMPTY),))
+
+
+def replace_worst(
+    population: Population,
+    state: Mapping[str, Any],
+    genome_id: int,
+    objectives: Objectives,
+    violation: float,
+    worst: Callable[[Objectives, Violations], int],
+    reason: str,
+) -> Selection:
+    """The genome joins a full population, and the worst of all leaves; ``worst`` tells its row.
+
+    ``worst`` is given the objectives and violations of all slots with the newcomer's behind them. A
+    newcomer whose objectives equal a holder's does not enter: copies would crowd out the rest.
+    """
+    if not population.is_full:
+        return fill_lowest_empty(population, state, genome_id, objectives, violation)
+    if (population.objectives == objectives).all(axis=1).any():
+        return Selection(population, state, ())
+    leaver = worst(
+        np.vstack([population.objectives, objectives]), np.append(population.violations, violation)
     )
+    if leaver == len(population.genome_ids):
+        return Selection(population, state, ())
+    return hand_over(population, state, [leaver], genome_id, objectives, violation, reason)
 
 
-def draw(pool: list[int], rng: Generator) -> int:
+def tournaments(population: Population, better: Better, rng: Generator) -> tuple[int, int]:
+    """The winners of two binary tournaments between slots that are drawn uniformly, with replacement.
+
+    ``better`` is asked for the better of two slots. The second tournament is among the slots that
+    another genome holds than the first winner; where one genome holds all slots, both are the same
+    slot.
+    """
+    everyone = range(len(population.genome_ids))
+    first = better(population, draw(everyone, rng), draw(everyone, rng))
+    others = held_by_others(population, everyone, first) or [first]
+    return first, better(population, draw(others, rng), draw(others, rng))
+
+
+def crowded_comparison(population: Population, first: int, second: int) -> int:
+    """The better of two slots: by rank, then by crowding distance, of equals the first.
+
+    The crowded-comparison operator of NSGA-II (Deb et al. 2002, section III.C).
+    """
+    rank, other = _ranks(population)[first], _ranks(population)[second]
+    if rank != other:
+        return first if rank < other else second
+    crowding = _crowding(population, rank)
+    return second if crowding[second] > crowding[first] else first
+
+
+@lru_cache(maxsize=8)
+def _crowding(population: Population, rank: int) -> dict[int, float]:
+    """The crowding distance of each slot of this rank among those of its rank."""
+    members = [slot for slot, other in enumerate(_ranks(population)) if other == rank]
+    distances = pareto.crowding_distance(population.objectives[members])
+    return dict(zip(members, distances.tolist(), strict=True))
+
+
+@lru_cache(maxsize=4)
+def _ranks(population: Population) -> tuple[int, ...]:
+    """The rank of each slot by constrained domination; remembered for the populations asked for last."""
+    return tuple(pareto.constrained_ranks(population.objectives, population.violations).tolist())
+
+
+def draw(pool: Sequence[int], rng: Generator) -> int:
     """One slot of the pool, each as likely."""
     return pool[int(rng.integers(len(pool)))]
 
 
-def held_by_others(population: Population, pool: list[int], slot: int) -> list[int]:
+def held_by_others(population: Population, pool: Sequence[int], slot: int) -> list[int]:
     """The slots of the pool that another genome holds than the one in ``slot``."""
     genome_id = population.genome_ids[slot]
     return [other for other in pool if population.genome_ids[other] != genome_id]

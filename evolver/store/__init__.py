@@ -8,7 +8,9 @@ leases.py       what the holder of a lease may write, and how it ends; queue.py:
 single.py       claim and success as one statement each, on PostgreSQL.
 experiments.py  experiments, data sets and recipes: create, change state, delete.
 leadership.py   who leads an experiment: the guard of every step.
+seeds.py        the genomes that a search begins with.
 steps.py        what a step of the scheduler reads and writes; history.py: all that it ever did, for replay.
+curves.py       the results of a search as numbers, for comparisons.
 facts.py        what people read of a search: status, fronts, genomes.
 details.py      one genome in full: evaluations, attempts, curves, ancestors.
 fleet.py        the workers: who is alive, and asking them to leave.

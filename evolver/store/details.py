@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
+from evolver import constraints
 from evolver.errors import NotFound
 from evolver.space import Json
 from evolver.store.facts import split_values
@@ -21,6 +22,7 @@ from evolver.store.schema import (
     genome,
     objective_value,
     parentage,
+    seed_genome,
 )
 
 
@@ -61,8 +63,8 @@ class EpochFact:
 class EvaluationFact:
     """One evaluation of a genome, with its attempts, values, curve, and the key of its kept weights.
 
-    ``objectives`` are those of the experiment; ``other_values`` were measured beside them. The key is
-    relative to the checkpoint URL of the worker that trained it.
+    ``objectives`` are those of the experiment; ``other_values`` were measured beside them; ``violated`` are
+    the constraints that they break. The key is relative to the checkpoint URL of the worker that trained it.
     """
 
     evaluation_id: int
@@ -74,6 +76,7 @@ class EvaluationFact:
     ingest_no: int | None
     objectives: dict[str, float]
     other_values: dict[str, float]
+    violated: tuple[str, ...]
     attempts: tuple[AttemptFact, ...]
     curve: tuple[EpochFact, ...]
     weights: str | None
@@ -81,7 +84,7 @@ class EvaluationFact:
 
 @dataclass(frozen=True, slots=True)
 class GenomeDetail:
-    """Everything about one genome."""
+    """Everything about one genome; ``origin`` says where a seed comes from."""
 
     genome_id: int
     experiment: str
@@ -91,6 +94,7 @@ class GenomeDetail:
     phenotype: str
     duplicate_of: int | None
     operator: str
+    origin: str | None
     rng_seed: tuple[int, int]
     tries: int
     slot: int
@@ -105,8 +109,21 @@ class GenomeDetail:
 def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
     """Everything about one genome. Raises NotFound."""
     row = connection.execute(
-        select(genome, experiment.c.name.label("experiment"), experiment.c.objectives)
+        select(
+            genome,
+            experiment.c.name.label("experiment"),
+            experiment.c.objectives,
+            experiment.c.constraints,
+            seed_genome.c.origin,
+        )
         .join(experiment, experiment.c.id == genome.c.experiment_id)
+        .join(
+            seed_genome,
+            and_(
+                seed_genome.c.experiment_id == genome.c.experiment_id, seed_genome.c.birth == genome.c.birth
+            ),
+            isouter=True,
+        )
         .where(genome.c.id == genome_id)
     ).first()
     if row is None:
@@ -123,6 +140,7 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
         phenotype=row.phenotype,
         duplicate_of=row.duplicate_of,
         operator=row.operator,
+        origin=row.origin,
         rng_seed=(row.rng_seed[0], row.rng_seed[1]),
         tries=row.tries,
         slot=row.slot,
@@ -131,12 +149,15 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
         flops=row.flops,
         born_at=row.born_at,
         parent_ids=_parents(connection, [genome_id]).get(genome_id, ()),
-        evaluations=tuple(_evaluation_fact(connection, one, row.objectives) for one in evaluations),
+        evaluations=tuple(_evaluation_fact(connection, one, row) for one in evaluations),
     )
 
 
-def _evaluation_fact(connection: Connection, row: Any, objectives: Sequence[str]) -> EvaluationFact:
-    own, others = split_values(_values(connection, row.id), objectives)
+def _evaluation_fact(connection: Connection, row: Any, of: Any) -> EvaluationFact:
+    """An evaluation; ``of`` has the objectives and constraints of its experiment."""
+    own, others = split_values(_values(connection, row.id), of.objectives)
+    kept = constraints.from_json(of.constraints) if row.purpose == "search" else ()
+    violated = tuple(str(one) for one in kept if one.name in own and one.excess(own[one.name]) > 0.0)
     tries = connection.execute(
         select(*(attempt.c[name] for name in AttemptFact.__slots__))
         .where(attempt.c.evaluation_id == row.id)
@@ -152,6 +173,7 @@ def _evaluation_fact(connection: Connection, row: Any, objectives: Sequence[str]
         ingest_no=row.ingest_no,
         objectives=own,
         other_values=others,
+        violated=violated,
         attempts=tuple(AttemptFact(*one) for one in tries),
         curve=tuple(curve(connection, row.id)),
         weights=_weights(connection, row.id),
@@ -185,6 +207,12 @@ def curve(connection: Connection, evaluation_id: int) -> list[EpochFact]:
         .order_by(epoch_metric.c.epoch)
     )
     return [EpochFact(*row) for row in connection.execute(query)]
+
+
+def codes(connection: Connection, genome_ids: Sequence[int]) -> dict[int, Json]:
+    """The codes of genomes, by id."""
+    query = select(genome.c.id, genome.c.code).where(genome.c.id.in_(list(genome_ids)))
+    return {row.id: row.code for row in connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from shlex import quote
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from evolver import constraints
+from evolver.constraints import Constraints
 from evolver.errors import IllegalTransition, InvalidInput, NotFound, UnknownName
 from evolver.evaluation import DatasetRef
 from evolver.space import Json, Sample
-from evolver.store import leadership, queue
+from evolver.store import leadership, queue, seeds
 from evolver.store.schema import dataset, evaluation, experiment, genome, recipe
+from evolver.store.seeds import Seed
 from evolver.store.states import EXPERIMENT_TRANSITIONS, ExperimentState
 from evolver.store.types import now
 from evolver.store.wakeups import WORK, announce
@@ -43,7 +46,10 @@ class NewDataset:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What defines an experiment, fixed at its creation (``budget`` alone can be raised)."""
+    """What defines an experiment, fixed at its creation (``budget`` alone can be raised).
+
+    ``seed_genomes`` and ``seed_from`` are what the user asked the search to begin with.
+    """
 
     name: str
     limit_train: int | None
@@ -65,15 +71,18 @@ class Settings:
     max_attempts: int
     front_limit: int
     breeder_version: int
+    constraints: Constraints = ()
+    seed_genomes: str | None = None
+    seed_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """An experiment as it stands: its settings, state, and the counters that the scheduler keeps.
 
-    ``born`` genomes, ``ingested`` results of which ``failed`` are failures; ``front_changed_at`` is the
-    ingest number at which the front last changed, ``active_s`` how long schedulers have led it; both are
-    counted anew when a finished search goes on.
+    Its first ``seeds`` births are stored genomes. ``born`` genomes, ``ingested`` results of which ``failed``
+    are failures; ``front_changed_at`` is the ingest number at which the front last changed, ``active_s`` how
+    long schedulers have led it; both are counted anew when a finished search goes on.
     """
 
     id: int
@@ -86,6 +95,7 @@ class Experiment:
     started_at: datetime | None
     ended_at: datetime | None
     selector_state: Mapping[str, Json]
+    seeds: int
     born: int
     ingested: int
     failed: int
@@ -99,24 +109,35 @@ def sha256_of(data: Json) -> str:
 
 
 def create(
-    connection: Connection, settings: Settings, data: NewDataset, selector_state: Mapping[str, Json]
+    connection: Connection,
+    settings: Settings,
+    data: NewDataset,
+    selector_state: Mapping[str, Json],
+    first: Sequence[Seed] = (),
 ) -> Experiment:
-    """Add an experiment. Raises InvalidInput when its name is taken."""
+    """Add an experiment, with the genomes that are born ``first``.
+
+    Raises InvalidInput when its name is taken.
+    """
     if taken := find(connection, settings.name):
         require_whole(taken)
     columns = {
         field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "recipe"
     }
     columns["objectives"] = list(settings.objectives)
+    columns["constraints"] = [asdict(one) for one in settings.constraints]
     try:
-        connection.execute(
-            insert(experiment).values(
+        made = connection.execute(
+            insert(experiment)
+            .values(
                 **columns,
                 space_sha256=sha256_of(settings.space_settings),
                 dataset_id=_dataset_id(connection, data),
                 recipe_id=recipe_id(connection, settings.recipe),
                 selector_state=dict(selector_state),
+                seeds=len(first),
             )
+            .returning(experiment.c.id)
         )
     except IntegrityError as error:
         # PostgreSQL names the constraint, SQLite the column.
@@ -125,11 +146,12 @@ def create(
                 f"an experiment '{settings.name}' exists already; choose another name"
             ) from None
         raise
+    seeds.insert_all(connection, made.scalar_one(), first)
     return get(connection, settings.name)
 
 
-def _dataset_id(connection: Connection, data: NewDataset) -> int:
-    """The row of a data set, added when there is none: same name, split and (where known) contents."""
+def dataset_id(connection: Connection, data: NewDataset) -> int | None:
+    """The row of a data set, if there is one: same name, split and (where known) contents."""
     same = select(dataset.c.id).where(
         dataset.c.name == data.name,
         dataset.c.split_seed == data.split_seed,
@@ -139,9 +161,14 @@ def _dataset_id(connection: Connection, data: NewDataset) -> int:
     )
     if data.sha256 is not None:
         same = same.where(dataset.c.sha256 == data.sha256)
-    found = connection.execute(same.order_by(dataset.c.id)).scalar()
+    return connection.execute(same.order_by(dataset.c.id)).scalar()
+
+
+def _dataset_id(connection: Connection, data: NewDataset) -> int:
+    """The row of a data set, added when there is none."""
+    found = dataset_id(connection, data)
     if found is not None:
-        return int(found)
+        return found
     row = insert(dataset).values(
         name=data.name,
         sample=data.sample.to_json(),
@@ -236,7 +263,12 @@ def to_lead(connection: Connection) -> list[Experiment]:
 
 
 def _experiment(row: Row[Any]) -> Experiment:
-    own: dict[str, Any] = {"name": row.name, "recipe": row.recipe, "objectives": tuple(row.objectives)}
+    own: dict[str, Any] = {
+        "name": row.name,
+        "recipe": row.recipe,
+        "objectives": tuple(row.objectives),
+        "constraints": constraints.from_json(row.constraints),
+    }
     settings = Settings(
         **own, **{field.name: getattr(row, field.name) for field in fields(Settings) if field.name not in own}
     )

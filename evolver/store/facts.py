@@ -45,7 +45,8 @@ class Status:
     last 1,000 results that were not retried, the most frequent kind first. ``workers`` are those whose
     lease is valid, for whatever search; one that crashed is counted until its lease ends. Rate and time
     left are None until they can be told. ``leader`` is the scheduler that leads now.
-    ``mixed_devices``: as the function of this name says.
+    ``mixed_devices``: as the function of this name says. ``none_feasible``: genomes have succeeded, but none
+    that keeps all ``constraints``, so that the front is empty.
     """
 
     experiment: str
@@ -65,6 +66,8 @@ class Status:
     leader: str | None
     faulted_workers: tuple[str, ...]
     mixed_devices: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    none_feasible: bool = False
 
 
 def status(connection: Connection, found: Experiment) -> Status:
@@ -94,6 +97,8 @@ def status(connection: Connection, found: Experiment) -> Status:
         leader=current_leader(connection, found.id),
         faulted_workers=fleet.recent_faults(connection),
         mixed_devices=mixed_devices(connection, found),
+        constraints=tuple(str(one) for one in found.settings.constraints),
+        none_feasible=not front and found.ingested > found.failed,
     )
 
 

@@ -93,6 +93,25 @@ def inherit(connection: Connection, experiment_id: int) -> None:
             _copy_values(connection, twin_id, evaluation_id)
 
 
+def take_over(connection: Connection, results: Mapping[int, Mapping[str, float]]) -> None:
+    """pending → done: evaluations that take a result of another search, untrained, by evaluation id."""
+    if not results:
+        return
+    connection.execute(
+        update(evaluation)
+        .where(evaluation.c.id.in_(list(results)), evaluation.c.state == "pending")
+        .values(state="done", ended_at=now())
+    )
+    connection.execute(
+        insert(objective_value),
+        [
+            {"evaluation_id": evaluation_id, "objective": name, "value": value}
+            for evaluation_id, values in results.items()
+            for name, value in values.items()
+        ],
+    )
+
+
 def _copy_values(connection: Connection, twin_id: int, evaluation_id: int) -> None:
     values = select(literal(evaluation_id), objective_value.c.objective, objective_value.c.value).where(
         objective_value.c.evaluation_id == twin_id

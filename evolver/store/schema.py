@@ -86,6 +86,7 @@ experiment = Table(
     Column("space_sha256", String(64), nullable=False),
     Column("recipe_id", Id, _belongs_to("recipe", on_delete="RESTRICT"), nullable=False),
     Column("objectives", Json, nullable=False),
+    Column("constraints", Json, nullable=False),  # [{"name": …, "sense": "<=" or ">=", "bound": …}]
     Column("selector", String, nullable=False),
     Column("evaluator", String, nullable=False),
     Column("population", Integer, nullable=False),
@@ -99,6 +100,9 @@ experiment = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("front_limit", Integer, nullable=False),
     Column("breeder_version", Integer, nullable=False),
+    Column("seed_genomes", String),  # what the user asked for; the genomes are in seed_genome
+    Column("seed_from", String),
+    Column("seeds", Integer, nullable=False, server_default="0"),
     Column("created_at", Timestamp, nullable=False, server_default=now()),
     Column("started_at", Timestamp),
     Column("ended_at", Timestamp),
@@ -138,6 +142,18 @@ genome = Table(
     Index("ix_genome_duplicate_of", "duplicate_of", sqlite_where=text("duplicate_of IS NOT NULL"),
           postgresql_where=text("duplicate_of IS NOT NULL")),
 )  # fmt: skip
+
+seed_genome = Table(
+    "seed_genome",
+    metadata,
+    Column("experiment_id", Id, _belongs_to("experiment"), primary_key=True),
+    Column("birth", Integer, primary_key=True),
+    Column("code", Json, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("evaluation_id", Id),  # whose result it takes; no reference, so that it may be deleted
+    Column("result", Json),
+    CheckConstraint("(evaluation_id IS NULL) = (result IS NULL)", name="result"),
+)
 
 parentage = Table(
     "parentage",

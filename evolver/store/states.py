@@ -15,7 +15,7 @@ Evaluation::
     pending ─► running ─► done
          │        │   └──► failed
          │        └─► pending   (handed back, lease expired, crash, fault of the host)
-         └─► done, failed       (a duplicate takes the result of its twin)
+         └─► done, failed       (a duplicate takes the result of its twin, a seed that of another search)
 
 What has ended stays as it is: ``evolver retry`` enqueues another evaluation of the genome.
 

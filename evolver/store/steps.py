@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, case, func, insert, literal, select, update
 
+from evolver.errors import EvolverError, NotFound
 from evolver.search import Entry, MembershipChange
 from evolver.space import Json
 from evolver.store.schema import (
@@ -58,7 +59,10 @@ def newly_ended(
 def objective_values(
     connection: Connection, evaluation_ids: Sequence[int], objectives: Sequence[str]
 ) -> dict[int, tuple[float, ...]]:
-    """The objective vectors of evaluations, in the order of ``objectives``."""
+    """The objective vectors of evaluations, in the order of ``objectives``.
+
+    Raises EvolverError when a value of one is missing.
+    """
     if not evaluation_ids:
         return {}
     query = select(
@@ -70,7 +74,10 @@ def objective_values(
     found: dict[int, dict[str, float]] = {}
     for evaluation_id, objective, value in connection.execute(query):
         found.setdefault(evaluation_id, {})[objective] = value
-    return {key: tuple(values[name] for name in objectives) for key, values in found.items()}
+    try:
+        return {key: tuple(values[name] for name in objectives) for key, values in found.items()}
+    except KeyError as error:
+        raise EvolverError(f"a result has no value of {error}; 'evolver doctor' looks further") from None
 
 
 def live_slots(connection: Connection) -> int:
@@ -122,8 +129,11 @@ def first_births(connection: Connection, experiment_id: int, phenotypes: Sequenc
 
 
 def code_of(connection: Connection, genome_id: int) -> Json:
-    """A genome's code."""
-    return connection.execute(select(genome.c.code).where(genome.c.id == genome_id)).scalar_one()
+    """A genome's code. Raises NotFound."""
+    code = connection.execute(select(genome.c.code).where(genome.c.id == genome_id)).scalar()
+    if code is None:
+        raise NotFound(f"genome {genome_id} is gone; its experiment was deleted meanwhile")
+    return code
 
 
 def genome_of_birth(connection: Connection, experiment_id: int, birth: int) -> int:

@@ -38,6 +38,7 @@ def upgrade() -> None:
     _recipe()
     _worker()
     _experiment()
+    _seed_genome()
     _genome()
     _leader()
     _evaluation()
@@ -116,6 +117,7 @@ def _experiment() -> None:
         sa.Column("space_sha256", sa.String(length=64), nullable=False),
         sa.Column("recipe_id", Id, nullable=False),
         sa.Column("objectives", Json, nullable=False),
+        sa.Column("constraints", Json, nullable=False),
         sa.Column("selector", sa.String(), nullable=False),
         sa.Column("evaluator", sa.String(), nullable=False),
         sa.Column("population", sa.Integer(), nullable=False),
@@ -129,6 +131,9 @@ def _experiment() -> None:
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("front_limit", sa.Integer(), nullable=False),
         sa.Column("breeder_version", sa.Integer(), nullable=False),
+        sa.Column("seed_genomes", sa.String(), nullable=True),
+        sa.Column("seed_from", sa.String(), nullable=True),
+        sa.Column("seeds", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", Timestamp, server_default=now(), nullable=False),
         sa.Column("started_at", Timestamp, nullable=True),
         sa.Column("ended_at", Timestamp, nullable=True),
@@ -152,6 +157,26 @@ def _experiment() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_experiment"),
         sa.UniqueConstraint("name", name="uq_experiment_name"),
+    )
+
+
+def _seed_genome() -> None:
+    op.create_table(
+        "seed_genome",
+        sa.Column("experiment_id", Id, nullable=False),
+        sa.Column("birth", sa.Integer(), nullable=False),
+        sa.Column("code", Json, nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("evaluation_id", Id, nullable=True),
+        sa.Column("result", Json, nullable=True),
+        sa.CheckConstraint("(evaluation_id IS NULL) = (result IS NULL)", name="ck_seed_genome_result"),
+        sa.ForeignKeyConstraint(
+            ["experiment_id"],
+            ["experiment.id"],
+            name="fk_seed_genome_experiment_id",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("experiment_id", "birth", name="pk_seed_genome"),
     )
 
 
@@ -455,18 +480,38 @@ LEFT JOIN objective_value l ON l.evaluation_id = v.id AND l.objective = 'loss'
 WHERE m.kind = 'front' AND m.left_at IS NULL
 """
 
+# Constraints on costs hold since birth, so that those on objectives are all that can be broken.
+CONSTRAINTS_SQLITE = """
+    SELECT json_extract(c.value, '$.name') AS name, json_extract(c.value, '$.sense') AS sense,
+           json_extract(c.value, '$.bound') AS bound
+    FROM json_each(x.constraints) c
+"""
+CONSTRAINTS_POSTGRESQL = """
+    SELECT name, sense, bound
+    FROM jsonb_to_recordset(x.constraints) AS c (name text, sense text, bound float8)
+"""
+
 LEADERBOARD = """
 CREATE VIEW leaderboard AS
-SELECT x.name AS experiment,
-       rank() OVER (PARTITION BY v.experiment_id ORDER BY e.value, l.value) AS place,
-       g.id AS genome_id, g.birth, g.operator, e.value AS error, 1 - e.value AS accuracy, l.value AS loss,
-       g.params, g.flops, v.ended_at, v.experiment_id
-FROM evaluation v
-JOIN experiment x ON x.id = v.experiment_id
-JOIN genome g ON g.id = v.genome_id
-LEFT JOIN objective_value e ON e.evaluation_id = v.id AND e.objective = 'error'
-LEFT JOIN objective_value l ON l.evaluation_id = v.id AND l.objective = 'loss'
-WHERE v.purpose = 'search' AND v.state = 'done'
+SELECT experiment,
+       rank() OVER (PARTITION BY experiment_id ORDER BY is_feasible DESC, error, loss) AS place,
+       genome_id, birth, operator, error, 1 - error AS accuracy, loss,
+       params, flops, ended_at, experiment_id, is_feasible
+FROM (
+    SELECT x.name AS experiment, g.id AS genome_id, g.birth, g.operator, e.value AS error, l.value AS loss,
+           g.params, g.flops, v.ended_at, v.experiment_id,
+           NOT EXISTS (
+               SELECT 1 FROM ({constraints}) c
+               JOIN objective_value o ON o.evaluation_id = v.id AND o.objective = c.name
+               WHERE CASE c.sense WHEN '<=' THEN o.value > c.bound ELSE o.value < c.bound END
+           ) AS is_feasible
+    FROM evaluation v
+    JOIN experiment x ON x.id = v.experiment_id
+    JOIN genome g ON g.id = v.genome_id
+    LEFT JOIN objective_value e ON e.evaluation_id = v.id AND e.objective = 'error'
+    LEFT JOIN objective_value l ON l.evaluation_id = v.id AND l.objective = 'loss'
+    WHERE v.purpose = 'search' AND v.state = 'done'
+) AS result
 """
 
 # PostgreSQL walks up from each genome that the query asks for. SQLite has no LATERAL: there the view
@@ -517,7 +562,8 @@ WHERE a.outcome IN ('failed', 'lost', 'environment')
 
 def _views() -> None:
     ancestry = ANCESTRY_SQLITE if _on_sqlite() else ANCESTRY_POSTGRESQL
-    for view in (FRONT, LEADERBOARD, ancestry, LEARNING_CURVE, FAILURE):
+    constraints = CONSTRAINTS_SQLITE if _on_sqlite() else CONSTRAINTS_POSTGRESQL
+    for view in (FRONT, LEADERBOARD.format(constraints=constraints), ancestry, LEARNING_CURVE, FAILURE):
         op.execute(view)
 
 
@@ -553,6 +599,7 @@ def downgrade() -> None:
         "evaluation",
         "leader",
         "genome",
+        "seed_genome",
         "experiment",
         "worker",
         "recipe",

@@ -107,7 +107,7 @@ def test_an_empty_database_says_what_to_do(sqlite_url: str) -> None:
 def test_front(url: str) -> None:
     rows = facts_of("front", "demo", url=url)
     assert len(rows) == 11
-    assert set(rows[0]) == {"genome_id", "birth", "objectives", "params", "flops"}
+    assert set(rows[0]) == {"genome_id", "birth", "objectives", "params", "flops", "code"}
     assert [row["objectives"]["error"] for row in rows] == sorted(0.5 / row["genome_id"] for row in rows)
     shown = cli("front", "demo", url=url).stdout.splitlines()
     assert shown[0].split() == ["genome", "birth", "accuracy", "loss", "params", "flops"]

@@ -175,7 +175,7 @@ def test_nothing_of_a_removed_experiment_remains(database: Database) -> None:
 
     factories.created(database, "stays")
     before = counts(database)
-    goes = factories.finished(database, "goes", end=end, budget=20)
+    goes = factories.finished(database, "goes", end=end, budget=20, seed_genomes="lenet")
     twins = factories.finished(database, "twins", budget=20, space_settings=factories.FEW_PHENOTYPES)
     with database.read() as connection:
         duplicates = select(func.count(schema.genome.c.duplicate_of))

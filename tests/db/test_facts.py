@@ -11,7 +11,6 @@ from sqlalchemy import select, text
 from evolver.errors import NotFound
 from evolver.evaluation import Epoch, SavedCheckpoint
 from evolver.scheduler import Scheduler
-from evolver.search import Entry
 from evolver.store import claims, details, experiments, facts, fleet, history, leases, queue
 from evolver.store.claims import Claim
 from evolver.store.db import Database
@@ -136,15 +135,16 @@ def test_workers_are_live_until_their_heartbeat_is_overdue(database: Database) -
     assert status(database).faulted_workers == ("broken:1: no data",)
 
 
-def test_the_front_of_any_time_is_what_the_changes_until_then_leave(database: Database) -> None:
+def test_the_front_of_any_time_is_what_the_stays_until_then_leave(database: Database) -> None:
     found = factories.finished(database, budget=30)
     with database.read() as connection:
-        changes = history.all_memberships(connection, found.id)
+        stays = history.memberships(connection, found.id, first=1, last=found.ingested)
         for at in range(found.ingested + 1):
-            expected: set[int] = set()
-            for change in sorted(changes, key=lambda one: (one.at, isinstance(one, Entry))):
-                if change.kind == "front" and change.at <= at:
-                    (expected.add if isinstance(change, Entry) else expected.discard)(change.genome_id)
+            expected = {
+                one.genome_id
+                for one in stays
+                if one.kind == "front" and one.entered_at <= at and (one.left_at is None or one.left_at > at)
+            }
             front = facts.front_members(connection, found, at)
             assert {member.genome_id for member in front} == expected
             assert [m.objectives["error"] for m in front] == sorted(m.objectives["error"] for m in front)

@@ -37,6 +37,10 @@ def test_experiments_and_what_they_hold(url: str) -> None:
         assert demo.front(at=0) == []
         assert {tuple(one.objectives) for one in demo.front()} == {("error", "loss")}
         assert {tuple(one.other_values) for one in demo.front()} == {("train_s",)}
+        assert demo.replay().is_clean
+        assert {one.genome_id for one in demo.replay(until=5).state.front} == {
+            one.genome_id for one in demo.front(at=5)
+        }
 
 
 def test_genomes(url: str) -> None:

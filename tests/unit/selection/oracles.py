@@ -11,6 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from evolver.selection.base import Population, Selection
+
 Point = tuple[float, ...]
 
 DIMENSIONS = st.sampled_from([1, 2, 3, 4, 10])
@@ -23,6 +25,41 @@ def grid_points(min_size: int, max_size: int) -> st.SearchStrategy[list[Point]]:
             st.tuples(*[st.integers(0, 4).map(float)] * m), min_size=min_size, max_size=max_size
         )
     )
+
+
+def constrained_points(min_size: int, max_size: int) -> st.SearchStrategy[list[tuple[Point, float]]]:
+    """Points as those of ``grid_points``, each with a violation: half are feasible, some equally bad."""
+    violations = st.sampled_from([0.0, 0.0, 0.0, 0.25, 0.5, 1.0])
+    return grid_points(min_size, max_size).flatmap(
+        lambda points: st.tuples(*[violations] * len(points)).map(
+            lambda drawn: list(zip(points, drawn, strict=True))
+        )
+    )
+
+
+def population_of(
+    ids: Sequence[int], points: Sequence[Point], violations: Sequence[float] | None = None
+) -> Population:
+    """A full population, feasible unless it is said otherwise."""
+    return Population(tuple(ids), array(points), np.array(violations or [0.0] * len(ids)))
+
+
+def check_only_changes_happened(
+    before: Population, result: Selection, genome_id: int, point: Point, violation: float
+) -> None:
+    """The slots that changed hands are the newcomer's now, all others are as they were."""
+    changed = {change.slot: change for change in result.changes}
+    after = result.population
+    for slot, holder in enumerate(before.genome_ids):
+        if slot in changed:
+            assert (changed[slot].entered, changed[slot].left) == (genome_id, holder)
+            assert after.genome_ids[slot] == genome_id
+            assert tuple(after.objectives[slot].tolist()) == point
+            assert after.violations[slot] == violation
+        else:
+            assert after.genome_ids[slot] == holder
+            np.testing.assert_array_equal(after.objectives[slot], before.objectives[slot])
+            np.testing.assert_array_equal(after.violations[slot], before.violations[slot])
 
 
 def array(points: Sequence[Point]) -> NDArray[np.float64]:
@@ -48,6 +85,29 @@ def ranks(points: Sequence[Point]) -> list[int]:
     while -1 in result:
         left = [i for i, r in enumerate(result) if r == -1]
         peeled = [i for i in left if not any(dominates(points[j], points[i]) for j in left)]
+        for i in peeled:
+            result[i] = rank
+        rank += 1
+    return result
+
+
+def constrained_dominates(a: Point, a_violation: float, b: Point, b_violation: float) -> bool:
+    """Deb et al. 2002, definition 1."""
+    if a_violation == 0.0 < b_violation:
+        return True
+    if a_violation > 0.0 and b_violation > 0.0:
+        return a_violation < b_violation
+    return a_violation == b_violation == 0.0 and dominates(a, b)
+
+
+def constrained_ranks(points: Sequence[Point], violations: Sequence[float]) -> list[int]:
+    """Peel off one front after the other, by constrained domination."""
+    rows = list(zip(points, violations, strict=True))
+    result = [-1] * len(rows)
+    rank = 0
+    while -1 in result:
+        left = [i for i, r in enumerate(result) if r == -1]
+        peeled = [i for i in left if not any(constrained_dominates(*rows[j], *rows[i]) for j in left)]
         for i in peeled:
             result[i] = rank
         rank += 1

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from evolver.selection.base import Change, Population
 from evolver.selection.moead import BEATEN, MoeaD, neighbourhoods, weight_vectors
-from evolver.selection.slots import EMPTY
+from evolver.selection.slots import BREAKS_MORE, EMPTY
 from tests.unit.selection import oracles
-from tests.unit.selection.oracles import Point, array, grid_points, tuples
-
-
-def population_of(ids: list[int], points: list[Point]) -> Population:
-    return Population(tuple(ids), array(points))
+from tests.unit.selection.oracles import (
+    Point,
+    array,
+    check_only_changes_happened,
+    constrained_points,
+    population_of,
+    tuples,
+)
 
 
 class SlowMoead:
@@ -27,7 +30,8 @@ class SlowMoead:
         self.weights = tuples(weight_vectors(slots, objectives))
         self.ids: list[int | None] = [None] * slots
         self.points: list[Point] = [(math.nan,) * objectives] * slots
-        self.ideal: Point = (math.inf,) * objectives
+        self.violations = [math.nan] * slots
+        self.ideal: Point | None = None
 
     def neighbourhood(self, slot: int) -> list[int]:
         slots = len(self.weights)
@@ -40,47 +44,57 @@ class SlowMoead:
         )
         return by_distance[: min(slots, max(2, slots // 5))]
 
-    def insert(self, genome_id: int, point: Point, slot: int) -> set[int]:
+    def insert(self, genome_id: int, point: Point, violation: float, slot: int) -> set[int]:
         """Returns the slots that changed hands."""
-        self.ideal = tuple(map(min, self.ideal, point))
+        if violation == 0.0:
+            self.ideal = tuple(map(min, self.ideal or point, point))
         if None in self.ids:
             taken = {self.ids.index(None)}
         else:
-            nadir = tuple(max(column) for column in zip(*self.points, strict=True))
-            taken = {
-                other
-                for other in self.neighbourhood(slot)
-                if oracles.tchebycheff(point, self.ideal, nadir, self.weights[other])
-                < oracles.tchebycheff(self.points[other], self.ideal, nadir, self.weights[other])
-            }
+            near = self.neighbourhood(slot)
+            taken = {other for other in near if self.beats(point, violation, other)}
         for other in taken:
-            self.ids[other], self.points[other] = genome_id, point
+            self.ids[other], self.points[other], self.violations[other] = genome_id, point, violation
         return taken
 
+    def beats(self, point: Point, violation: float, other: int) -> bool:
+        """Jain and Deb 2014: by violation, and by the Tchebycheff value if both are feasible."""
+        if violation > 0.0 or self.violations[other] > 0.0:
+            return violation < self.violations[other]
+        assert self.ideal is not None
+        feasible = [p for p, broken in zip(self.points, self.violations, strict=True) if broken == 0.0]
+        nadir = tuple(max(column) for column in zip(*feasible, strict=True))
+        offered, held = (
+            oracles.tchebycheff(one, self.ideal, nadir, self.weights[other])
+            for one in (point, self.points[other])
+        )
+        return offered < held
 
-@given(grid_points(1, 40), st.integers(4, 16))
-@settings(deadline=None, max_examples=40)
-def test_insert_agrees_with_brute_force(points: list[Point], slots: int) -> None:
-    objectives = len(points[0])
+
+@given(constrained_points(1, 40), st.integers(4, 16))
+@settings(deadline=None, max_examples=60)
+def test_insert_agrees_with_brute_force(results: list[tuple[Point, float]], slots: int) -> None:
+    objectives = len(results[0][0])
     selector, slow = MoeaD(slots, objectives), SlowMoead(slots, objectives)
     population, state = Population.empty(slots, objectives), selector.initial_state()
-    for birth, point in enumerate(points, start=1):
+    for birth, (point, violation) in enumerate(results, start=1):
         slot = (birth - 1) % slots
-        before = population.genome_ids
-        result = selector.insert(population, state, birth, array([point])[0], slot)
-        taken = slow.insert(birth, point, slot)
+        before = population
+        result = selector.insert(before, state, birth, array([point])[0], slot, violation)
+        taken = slow.insert(birth, point, violation, slot)
         population, state = result.population, result.state
-        assert population.genome_ids == tuple(slow.ids)
-        np.testing.assert_array_equal(population.objectives, array(slow.points))
-        assert tuple(state["ideal"]) == slow.ideal
-        assert [(c.slot, c.entered, c.left) for c in result.changes] == [
-            (other, birth, before[other]) for other in sorted(taken)
-        ]
+        assert [change.slot for change in result.changes] == sorted(taken)
+        check_only_changes_happened(before, result, birth, point, violation)
+        assert state["ideal"] == (None if slow.ideal is None else list(slow.ideal))
+        if before.is_full:
+            for change in result.changes:
+                is_worse = before.violations[change.slot] > violation
+                assert change.reason == (BREAKS_MORE if is_worse else BEATEN)
 
 
 def test_fills_the_lowest_empty_slot_and_nothing_else() -> None:
     selector = MoeaD(4, 2)
-    population = Population((1, None, 3, None), array([(1, 1), (math.nan,) * 2, (9, 9), (math.nan,) * 2]))
+    population = Population.empty(4, 2).with_slot(0, 1, np.ones(2)).with_slot(2, 3, np.full(2, 9.0))
     result = selector.insert(population, {"ideal": [1.0, 1.0]}, 7, np.zeros(2), 3)
     assert result.population.genome_ids == (1, 7, 3, None)
     assert result.changes == (Change(1, 7, None, EMPTY),)
@@ -186,3 +200,12 @@ def test_parents_are_determined_by_the_generator() -> None:
 
     assert draws(1) == draws(1)
     assert draws(1) != draws(2)
+
+
+def test_the_first_feasible_child_takes_its_whole_neighbourhood() -> None:
+    selector = MoeaD(10, 2)
+    population = population_of(range(10), [(0.0, 0.0)] * 10, [0.5] * 10)
+    result = selector.insert(population, {"ideal": None}, 99, np.array([7.0, 7.0]), 4)
+    assert [change.slot for change in result.changes] == selector.neighbourhoods[4].tolist()
+    assert {change.reason for change in result.changes} == {BREAKS_MORE}
+    assert result.state == {"ideal": [7.0, 7.0]}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from evolver.selection import pareto
 from tests.unit.selection import oracles
-from tests.unit.selection.oracles import Point, array, grid_points
+from tests.unit.selection.oracles import Point, array, constrained_points, grid_points
 
 
 @given(grid_points(2, 2))
@@ -26,6 +26,16 @@ def test_non_dominated_and_ranks_agree_with_brute_force(points: list[Point]) -> 
     expected = oracles.ranks(points)
     assert pareto.ranks(array(points)).tolist() == expected
     assert pareto.non_dominated(array(points)).tolist() == [rank == 0 for rank in expected]
+
+
+@given(constrained_points(1, 14))
+@settings(deadline=None)
+def test_constrained_ranks_agree_with_brute_force(results: list[tuple[Point, float]]) -> None:
+    points, violations = [point for point, _ in results], [violation for _, violation in results]
+    expected = oracles.constrained_ranks(points, violations)
+    assert pareto.constrained_ranks(array(points), np.array(violations)).tolist() == expected
+    last = pareto.last_front(array(points), np.array(violations))
+    assert last.tolist() == [i for i, rank in enumerate(expected) if rank == max(expected)]
 
 
 @given(grid_points(1, 14))
