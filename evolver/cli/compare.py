@@ -23,7 +23,7 @@ UNITS = {"evaluations": "evaluations", "hours": "hours of training", "wall": "ho
 
 @click.command(
     epilog=examples(
-        "evolver compare moead@ nsga2@ --output compare.png    # replicates moead@1, moead@2, …",
+        "evolver compare moead@ nsga2@ --output compare.png",
         "evolver compare demo other --by hours --reference 0.5,2",
     )
 )

@@ -34,7 +34,7 @@ DELETED_AT_ONCE = 1_000
     epilog=examples(
         "evolver new shirts --dataset fashion-mnist --budget 300 --recipe fast",
         "evolver new own --dataset npz:/data/pets.npz --objectives error,params",
-        "evolver new phone --objectives error,flops --constraint 'params<=1e6' --seed-genomes known",
+        "evolver new phone --constraint 'params<=1e6' --seed-genomes known",
         "evolver new again --seed-from shirts:best=10 --budget 500",
     )
 )

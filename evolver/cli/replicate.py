@@ -24,7 +24,7 @@ MAX_SEED = 2**63 - 1
 @click.command(
     epilog=examples(
         "evolver replicate demo --runs 5 --workers 2",
-        "evolver replicate demo --runs 5 --workers 0    # for schedulers and workers elsewhere",
+        "evolver replicate demo --runs 5 --workers 0    # only makes them",
     )
 )
 @click.argument("name")
