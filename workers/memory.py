@@ -8,6 +8,7 @@ release        gives the memory that nothing uses any more back to the device.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,6 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from evolver.errors import OutOfMemory
+
+_LIBC = ctypes.CDLL(None)
 
 
 @contextmanager
@@ -82,9 +85,11 @@ class Fit:
 
 
 def release(device: torch.device) -> None:
-    """Give the memory that no tensor uses any more back to the device."""
+    """Give the memory that no tensor uses any more back to the device, or to the host's other processes."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif device.type == "cpu" and hasattr(_LIBC, "malloc_trim"):  # glibc's
+        _LIBC.malloc_trim(0)
 
 
 def recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ DOWNLOAD_S = 3600.0
 """The same where the check may download the data."""
 STOP_S = 30.0
 """How long saving a checkpoint may take once a stop was asked for."""
+EVALUATIONS_OF_A_PROCESS = 200
+"""Then it is replaced: oneDNN keeps the kernels that it made for each new shape, a megabyte a genome."""
 HARMLESS_KINDS = frozenset({"diverged", "invalid"})
 """After other failures the process is replaced: its memory or its device may be in a bad state."""
 
@@ -73,6 +75,8 @@ class Slot:
         self.verdict: protocol.Checked | None = None
         """The answer to a check, until the supervisor has taken it."""
         self._check_by = math.inf
+        self._finished = 0
+        """Evaluations that the process has finished."""
         self._surroundings = surroundings
 
     @property
@@ -196,6 +200,7 @@ class Slot:
     def _ready_process(self) -> TrainingProcess:
         if self.process is None:
             self.process = TrainingProcess(self.device, self._surroundings)
+            self._finished = 0
         return self.process
 
     def _log_tail(self) -> str:
@@ -227,6 +232,9 @@ class Slot:
                 self.memory.learn(work.memory_bytes, kept=kept, peak=peak)
             case protocol.Finished(values=values):
                 work.end(Ending.done(work.lease, values, self._log_tail()))
+                self._finished += 1
+                if self._finished >= EVALUATIONS_OF_A_PROCESS:
+                    self.kill()
             case protocol.HandedOver():
                 work.end(Ending.released(work.lease, self._log_tail()))
             case protocol.Faulted(message=text):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -41,6 +42,25 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databa
     """A migrated file, and the plug-in ``misbehaving`` installed for the processes that the test starts."""
     with worker_database(tmp_path, monkeypatch) as opened:
         yield opened
+
+
+def test_a_training_process_is_replaced_after_so_many_evaluations(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    class Counted(slots.TrainingProcess):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            begun.append(1)
+
+    monkeypatch.setattr(slots, "EVALUATIONS_OF_A_PROCESS", 2)
+    monkeypatch.setattr(slots, "TrainingProcess", Counted)
+    start_search(database, [{"do": "finish"}] * 4)
+    assert run_worker(options(database), lambda _: None) == 0
+    assert [one.state for one in rows(database, schema.evaluation)] == ["done"] * 4
+    assert [one.number for one in rows(database, schema.attempt)] == [1] * 4
+    assert len(begun) == 2
 
 
 def test_records_results_curves_and_attempts(database: Database) -> None:
