@@ -6,6 +6,7 @@ the front, which keeps the best of the whole search.
 
 base      the interface of a selector, and the population
 moead     MOEA/D, the paper's selector
+ranked    what NSGA-II and SMS-EMOA have in common
 nsga2     NSGA-II
 smsemoa   SMS-EMOA
 weighted  one scalar in the place of several objectives

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from evolver.selection import pareto
 from evolver.selection.base import Change, Objectives, Population, Selection, Violations
 
 EMPTY = "empty slot"
@@ -91,32 +89,6 @@ def tournaments(population: Population, better: Better, rng: Generator) -> tuple
     first = better(population, draw(everyone, rng), draw(everyone, rng))
     others = held_by_others(population, everyone, first) or [first]
     return first, better(population, draw(others, rng), draw(others, rng))
-
-
-def crowded_comparison(population: Population, first: int, second: int) -> int:
-    """The better of two slots: by rank, then by crowding distance, of equals the first.
-
-    The crowded-comparison operator of NSGA-II (Deb et al. 2002, section III.C).
-    """
-    rank, other = _ranks(population)[first], _ranks(population)[second]
-    if rank != other:
-        return first if rank < other else second
-    crowding = _crowding(population, rank)
-    return second if crowding[second] > crowding[first] else first
-
-
-@lru_cache(maxsize=8)
-def _crowding(population: Population, rank: int) -> dict[int, float]:
-    """The crowding distance of each slot of this rank among those of its rank."""
-    members = [slot for slot, other in enumerate(_ranks(population)) if other == rank]
-    distances = pareto.crowding_distance(population.objectives[members])
-    return dict(zip(members, distances.tolist(), strict=True))
-
-
-@lru_cache(maxsize=4)
-def _ranks(population: Population) -> tuple[int, ...]:
-    """The rank of each slot by constrained domination; remembered for the populations asked for last."""
-    return tuple(pareto.constrained_ranks(population.objectives, population.violations).tolist())
 
 
 def draw(pool: Sequence[int], rng: Generator) -> int:

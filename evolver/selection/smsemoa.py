@@ -2,19 +2,14 @@
 dominated hypervolume", algorithms 1 and 2).
 
 The newcomer joins the population, and one genome leaves: of the worst non-dominated rank the one that adds
-least to the hypervolume.
+least to the hypervolume. The paper draws parents uniformly; here they win tournaments, as in NSGA-II.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from numpy.random import Generator
-
 from evolver.selection import pareto
-from evolver.selection.base import Objectives, Population, Selection, Violations
-from evolver.selection.slots import crowded_comparison, replace_worst, tournaments
+from evolver.selection.base import Objectives
+from evolver.selection.ranked import RankSelector
 
 LEAST = "worst rank, then least hypervolume contribution"
 
@@ -23,44 +18,12 @@ _OFFSET = 1.0
 objectives. That far away the extremes of a front outlast all others but the closest ones."""
 
 
-class SmsEmoa:
-    """SMS-EMOA. It needs no state, and a child may take any slot."""
+class SmsEmoa(RankSelector):
+    """SMS-EMOA."""
 
-    name: str = "smsemoa"
+    name = "smsemoa"
+    reason = LEAST
 
-    def __init__(self, slots: int, objectives: int) -> None:
-        self.slots = slots
-        self.objectives = objectives
-
-    def initial_state(self) -> Mapping[str, Any]:
-        return {}
-
-    def insert(
-        self,
-        population: Population,
-        state: Mapping[str, Any],
-        genome_id: int,
-        objectives: Objectives,
-        slot: int,
-        violation: float = 0.0,
-    ) -> Selection:
-        """The newcomer takes the slot of the worst holder, unless it is the worst itself or a copy."""
-        return replace_worst(population, state, genome_id, objectives, violation, _worst, LEAST)
-
-    def parents(
-        self, population: Population, state: Mapping[str, Any], slot: int, rng: Generator
-    ) -> tuple[int, int]:
-        """The winners of two binary tournaments on (rank, crowding distance), as in NSGA-II.
-
-        The paper draws parents uniformly; with tournaments the search converges sooner. ``slot`` does
-        not matter.
-        """
-        return tournaments(population, crowded_comparison, rng)
-
-
-def _worst(points: Objectives, violations: Violations) -> int:
-    """The row of the highest rank with the least contribution in it, the last of equals."""
-    last = pareto.last_front(points, violations)
-    if len(last) == 1:
-        return int(last[0])
-    return int(last[pareto.least_contributor(points[last], _OFFSET)])
+    def least(self, points: Objectives) -> int:
+        """The point with the least hypervolume contribution, the last of equals."""
+        return pareto.least_contributor(points, _OFFSET)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import combinations
 
@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evolver.selection.base import Population, Selection
+from evolver.selection.base import Change, Population, Selection, Selector
+from evolver.selection.slots import BREAKS_MORE, EMPTY
 
 Point = tuple[float, ...]
 
@@ -157,3 +158,32 @@ def tchebycheff(point: Point, ideal: Point, nadir: Point, weights: Point) -> flo
         span = bad - best if bad > best else 1.0
         worst = max(worst, max(weight, 1e-6) / span * abs(value - best))
     return worst
+
+
+def check_survival(
+    selector: Selector,
+    results: Sequence[tuple[Point, float]],
+    worst_rows: Callable[[list[Point], list[float]], list[int]],
+    reason: str,
+) -> None:
+    """Insert points with their violations one by one; ``worst_rows`` tells who may leave of all and each."""
+    population = Population.empty(selector.slots, len(results[0][0]))
+    for birth, (point, violation) in enumerate(results, start=1):
+        before = population
+        result = selector.insert(before, {}, birth, array([point])[0], 0, violation)
+        population = result.population
+        if not before.is_full:
+            slot = before.genome_ids.index(None)
+            assert result.changes == (Change(slot, birth, None, EMPTY),)
+        elif point in tuples(before.objectives):
+            assert result.changes == ()
+        else:
+            violations = [*before.violations.tolist(), violation]
+            worst = worst_rows([*tuples(before.objectives), point], violations)
+            if result.changes:
+                (change,) = result.changes
+                assert change.reason == (BREAKS_MORE if violations[change.slot] > violation else reason)
+                assert change.slot in worst
+            else:
+                assert selector.slots in worst
+        check_only_changes_happened(before, result, birth, point, violation)

@@ -9,17 +9,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolver.selection.base import Change, Population
+from evolver.selection.base import Population
 from evolver.selection.nsga2 import WORST, Nsga2
-from evolver.selection.slots import BREAKS_MORE, EMPTY
 from tests.unit.selection import oracles
 from tests.unit.selection.oracles import (
     Point,
-    array,
-    check_only_changes_happened,
+    check_survival,
     constrained_points,
     population_of,
-    tuples,
 )
 
 NO_STATE: dict[str, Any] = {}
@@ -28,28 +25,7 @@ NO_STATE: dict[str, Any] = {}
 @given(constrained_points(1, 40), st.integers(4, 12))
 @settings(deadline=None)
 def test_insert_agrees_with_brute_force(results: list[tuple[Point, float]], slots: int) -> None:
-    objectives = len(results[0][0])
-    selector = Nsga2(slots, objectives)
-    population = Population.empty(slots, objectives)
-    for birth, (point, violation) in enumerate(results, start=1):
-        before = population
-        result = selector.insert(before, NO_STATE, birth, array([point])[0], 0, violation)
-        population = result.population
-        if not before.is_full:
-            slot = before.genome_ids.index(None)
-            assert result.changes == (Change(slot, birth, None, EMPTY),)
-        elif point in tuples(before.objectives):
-            assert result.changes == ()
-        else:
-            violations = [*before.violations.tolist(), violation]
-            worst = worst_rows([*tuples(before.objectives), point], violations)
-            if result.changes:
-                (change,) = result.changes
-                assert change.reason == (BREAKS_MORE if violations[change.slot] > violation else WORST)
-                assert change.slot in worst
-            else:
-                assert slots in worst
-        check_only_changes_happened(before, result, birth, point, violation)
+    check_survival(Nsga2(slots, len(results[0][0])), results, worst_rows, WORST)
 
 
 def worst_rows(points: list[Point], violations: list[float]) -> list[int]:
@@ -108,30 +84,3 @@ def test_tournaments_between_equal_ranks_prefer_room() -> None:
     rng = np.random.default_rng(0)
     firsts = np.bincount([selector.parents(population, NO_STATE, 0, rng)[0] for _ in range(500)], minlength=5)
     assert firsts[2] < min(firsts[0], firsts[4])
-
-
-def test_parents_are_one_slot_where_one_genome_holds_all() -> None:
-    population = population_of([3, 3, 3, 3], [(1, 1)] * 4)
-    first, second = Nsga2(4, 2).parents(population, NO_STATE, 0, np.random.default_rng(0))
-    assert first == second
-
-
-def test_parents_are_determined_by_the_generator() -> None:
-    selector = Nsga2(30, 2)
-    population = population_of(list(range(30)), tuples(np.random.default_rng(5).random((30, 2))))
-
-    def draws(seed: int) -> list[tuple[int, int]]:
-        rng = np.random.default_rng(seed)
-        return [selector.parents(population, NO_STATE, 0, rng) for _ in range(30)]
-
-    assert draws(1) == draws(1)
-    assert draws(1) != draws(2)
-
-
-def test_tournaments_prefer_the_feasible_then_the_lesser_violation() -> None:
-    population = population_of(range(4), [(9, 9), (1, 1), (1, 1), (0, 0)], [0.0, 0.2, 0.5, 0.9])
-    selector, rng = Nsga2(4, 2), np.random.default_rng(0)
-    drawn = [selector.parents(population, NO_STATE, 0, rng)[0] for _ in range(2_000)]
-    # The best of two of four: (2 · 4 − 1) / 16 for the first, and so on.
-    shares = np.bincount(drawn, minlength=4) / len(drawn)
-    np.testing.assert_allclose(shares, np.array([7, 5, 3, 1]) / 16, atol=0.04)
