@@ -34,13 +34,15 @@ ATTAINED_BY = (25.0, 50.0, 75.0)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One search: ``points`` has shape (n, m), a row of NaN for each failure, in the order of results.
+    """One search: ``points`` has shape (n, m), in the order of results.
 
+    A row is NaN for a failure, which ``failed``, shape (n,), tells, and for what is in no front anyhow.
     ``positions`` has for each axis where a result lies, shape (n,), never falling.
     """
 
     name: str
     points: Points
+    failed: NDArray[np.bool_]
     positions: Mapping[Axis, NDArray[np.float64]]
 
 
@@ -154,7 +156,7 @@ def _group(
         name=name,
         runs=tuple(run.name for run in runs),
         evaluations=sum(map(len, cut)),
-        failures=sum(int(np.isnan(points).any(axis=1).sum()) for points in cut),
+        failures=sum(int(run.failed[: len(points)].sum()) for run, points in zip(runs, cut, strict=True)),
         front_sizes=tuple(len(np.unique(front, axis=0)) for front in fronts),
         finals=finals,
         curves={axis: _curves(runs, axis, objectives, scale) for axis in AXES},

@@ -125,7 +125,8 @@ def _run(database: Database, found: Experiment, objectives: Sequence[str]) -> Ru
         "hours": training,
         "wall": since_start,
     }
-    return Run(found.settings.name, points, positions)
+    failed = np.array([one.failed for one in results], dtype=bool)
+    return Run(found.settings.name, points, failed, positions)
 
 
 def _warnings(found: Sequence[Experiment]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, select
 
+from evolver import constraints
 from evolver.store.experiments import Experiment
 from evolver.store.schema import attempt, evaluation, experiment, objective_value
 from evolver.store.types import seconds_between
@@ -17,13 +18,15 @@ from evolver.store.types import seconds_between
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One numbered result. ``values`` are those of the objectives asked for, None for a failure.
+    """One numbered result, of a success unless it ``failed``.
 
-    ``training_s``: the time of all its attempts, on whatever devices. ``since_start_s``: from the start of
-    the search to its end.
+    ``values`` are those of the objectives asked for; None for a failure, and for what breaks constraints of
+    its search, as that is in no front. ``training_s``: the time of all its attempts, on whatever devices.
+    ``since_start_s``: from the start of the search to its end.
     """
 
     values: tuple[float, ...] | None
+    failed: bool
     training_s: float
     since_start_s: float
 
@@ -41,19 +44,25 @@ def results(connection: Connection, found: Experiment, objectives: Sequence[str]
             .group_by(attempt.c.evaluation_id)
         )
     }
-    tables = [objective_value.alias(f"value_{number}") for number in range(len(objectives))]
+    bounds = constraints.of_results(found.settings.constraints)
+    names = [*objectives, *(one.name for one in bounds if one.name not in objectives)]
+    tables = {name: objective_value.alias(f"value_{number}") for number, name in enumerate(names)}
     started_at = func.coalesce(experiment.c.started_at, experiment.c.created_at)
     query = select(
         evaluation.c.id,
+        evaluation.c.state,
         seconds_between(started_at, evaluation.c.ended_at),
-        *(table.c.value for table in tables),
+        *(table.c.value for table in tables.values()),
     ).join(experiment, experiment.c.id == evaluation.c.experiment_id)
-    for table, name in zip(tables, objectives, strict=True):
+    for name, table in tables.items():
         its = and_(table.c.evaluation_id == evaluation.c.id, table.c.objective == name)
         query = query.join(table, its, isouter=True)
-    return [
-        Result(None if None in values else tuple(values), trained.get(key, 0.0), max(0.0, since_start_s))
-        for key, since_start_s, *values in connection.execute(
-            query.where(*own).order_by(evaluation.c.ingest_no)
-        )
-    ]
+    taken = []
+    for key, state, since_start_s, *row in connection.execute(
+        query.where(*own).order_by(evaluation.c.ingest_no)
+    ):
+        values = dict(zip(tables, row, strict=True))
+        counts = None not in row and constraints.violation(bounds, values) == 0.0
+        vector = tuple(values[name] for name in objectives) if counts else None
+        taken.append(Result(vector, state == "failed", trained.get(key, 0.0), max(0.0, since_start_s)))
+    return taken

@@ -39,6 +39,17 @@ def test_replicates_are_compared(database: Database, url: str, tmp_path: Path) -
     assert "no test" in cli("compare", "demo@1", "other@1", url=url).stdout
 
 
+def test_what_breaks_constraints_is_in_no_comparison(database: Database, url: str) -> None:
+    create(database, "bounded", constraints=["error<=0.25"])
+    search(database, "bounded", failing=(3,))
+    (group,) = facts_of("compare", "bounded", url=url)["groups"]
+    curve = group["curves"]["evaluations"]
+    best = facts_of("status", "bounded", url=url)["best"]["error"]
+    assert group["failures"] == 1
+    assert group["finals"]["error"] == [best]
+    assert all(value is None or value <= 0.25 for value in curve["error"]["median"])
+
+
 def test_replicating_again_goes_on_and_never_changes_settings(url: str) -> None:
     assert len(facts_of("replicate", "demo", "--runs", 1, "--workers", 0, url=url)) == 1
     assert len(facts_of("replicate", "demo", "--runs", 3, "--workers", 0, url=url)) == 3
