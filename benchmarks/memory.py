@@ -13,15 +13,12 @@ import statistics
 from argparse import Namespace
 
 import common
-import numpy as np
 import torch
-from training import SAMPLES, Silent, images
+from training import SAMPLES, Silent, images, random_network
 
 from evolver import recipe
-from evolver.genome.space import ConvSpace
 from workers import trainer
 from workers.data.device import prepare
-from workers.decoder import decode
 from workers.trainer import Job
 
 DATA = "cifar10"
@@ -51,11 +48,9 @@ def main(args: Namespace) -> None:
     raw, ref, augmentation = images(DATA, count + 2)
     data = prepare(ref, None, raw, device)
     part = data.train.augmented(augmentation).part(0, count)
-    space = ConvSpace.from_settings(ConvSpace.presets()["small"])
     readings = []
     for seed in range(genomes):
-        genome = space.random(np.random.default_rng(seed))
-        network = decode(space.plan(genome, SAMPLES[DATA]), torch.Generator().manual_seed(seed))
+        network = random_network("small", seed, SAMPLES[DATA], seed)
         trainer.train(Job(network, settings, part, None, seed, 0, "t", "p"), Silent(str(device)))
         readings.append(held(device))
         if (seed + 1) % 20 == 0:

@@ -15,18 +15,17 @@ import common
 import numpy as np
 import torch
 from scipy import stats
-from training import Silent
+from training import Silent, random_network
 from training_peer import Peer, PilDataset
 
 from evolver import recipe, registry
 from evolver.datasets.files import RawDataset
 from evolver.evaluation import DatasetRef
-from evolver.genome.space import ConvSpace
 from evolver.recipe import Recipe
 from workers import accuracy, trainer
 from workers.data.base import load
 from workers.data.device import prepare
-from workers.decoder import Network, decode
+from workers.decoder import Network
 from workers.numerics import uses_bf16
 from workers.trainer import Job
 
@@ -36,9 +35,13 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def network(seed: int, ref: DatasetRef) -> Network:
-    space = ConvSpace.from_settings(ConvSpace.presets()["small"])
-    genome = space.random(np.random.default_rng(GENOME))
-    return decode(space.plan(genome, ref.sample), torch.Generator().manual_seed(seed))
+    return random_network("small", GENOME, ref.sample, seed)
+
+
+def reference() -> DatasetRef:
+    """Fashion-MNIST as a search splits it."""
+    sample = registry.load("dataset", DATA).info.sample
+    return DatasetRef(0, DATA, sample, 48_000, 12_000, 10_000, 0, None)
 
 
 def error_of(trained: Network, settings: Recipe, ref: DatasetRef, raw: RawDataset, limit: int) -> float:
@@ -70,8 +73,7 @@ def theirs(seed: int, settings: Recipe, ref: DatasetRef, raw: RawDataset, limit:
 def main(args: Namespace) -> None:
     seeds, limit, epochs = (2, 2_500, 1) if args.quick else (5, 25_000, 5)
     settings = recipe.load("paper", {"epochs": epochs, "precision": "auto"})
-    sample = registry.load("dataset", DATA).info.sample
-    ref = DatasetRef(0, DATA, sample, 48_000, 12_000, 10_000, 0, None)
+    ref = reference()
     raw = load(ref, args.data_dir, download=False)
     sides = [("ours", ours), ("peer", theirs)]
     errors: dict[str, list[float]] = {name: [] for name, _ in sides}

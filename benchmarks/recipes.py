@@ -12,19 +12,15 @@ from argparse import Namespace
 from dataclasses import dataclass
 
 import common
-import numpy as np
-from parity import DATA, DEVICE
+from parity import DATA, DEVICE, reference
 from scipy import stats
-from training import Silent
+from training import Silent, random_network
 
 from evolver import recipe, registry
 from evolver.evaluation import DatasetRef
-from evolver.genome.space import ConvSpace
 from workers import trainer
 from workers.data.base import load
 from workers.data.device import DeviceData, prepare
-from workers.decoder import Network, decode
-from workers.seeds import torch_generator
 from workers.trainer import Job
 
 RECIPES = ("fast", "paper")
@@ -38,16 +34,19 @@ class Result:
     seconds: float
 
 
-def network(number: int, ref: DatasetRef) -> Network:
-    space = ConvSpace.from_settings(ConvSpace.presets()["small"])
-    genome = space.random(np.random.default_rng(number))
-    return decode(space.plan(genome, ref.sample), torch_generator(np.random.SeedSequence(number)))
-
-
 def trained(number: int, recipe_name: str, epochs: int | None, ref: DatasetRef, data: DeviceData) -> Result:
     settings = recipe.load(recipe_name, {"epochs": epochs} if epochs else {})
     part = data.train.augmented(registry.load("dataset", DATA).augmentation)
-    job = Job(network(number, ref), settings, part, data.validation, number, 0, "t", "p")
+    job = Job(
+        random_network("small", number, ref.sample, number),
+        settings,
+        part,
+        data.validation,
+        number,
+        0,
+        "t",
+        "p",
+    )
     found = trainer.train(job, Silent(str(DEVICE)))
     assert found.last.validation_error is not None
     return Result(found.last.validation_error, found.train_s)
@@ -55,8 +54,7 @@ def trained(number: int, recipe_name: str, epochs: int | None, ref: DatasetRef, 
 
 def main(args: Namespace) -> None:
     genomes, limit, epochs = (2, 2_500, 1) if args.quick else (6, 12_500, None)
-    sample = registry.load("dataset", DATA).info.sample
-    ref = DatasetRef(0, DATA, sample, 48_000, 12_000, 10_000, 0, None)
+    ref = reference()
     data = prepare(ref, limit, load(ref, args.data_dir, download=False), DEVICE)
     results: dict[str, list[Result]] = {name: [] for name in RECIPES}
     for number in range(genomes):

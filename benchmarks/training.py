@@ -21,7 +21,6 @@ from typing import Any
 import common
 import numpy as np
 import torch
-from torch import nn
 from training_peer import Peer, PilDataset
 
 from evolver import recipe, registry
@@ -32,7 +31,7 @@ from evolver.recipe import Recipe
 from evolver.space import Sample
 from workers import numerics, trainer
 from workers.data.device import DeviceDataset, prepare
-from workers.decoder import decode
+from workers.decoder import Network, decode
 from workers.trainer import Job
 
 SAMPLES = {"fashion-mnist": Sample(1, (28, 28), 10), "cifar10": Sample(3, (32, 32), 10)}
@@ -74,11 +73,15 @@ class Case:
     flops: int
     params: int
 
-    def network(self) -> nn.Module:
-        space = ConvSpace.from_settings(ConvSpace.presets()[self.space])
-        genome = space.random(np.random.default_rng(self.seed))
-        generator = torch.Generator().manual_seed(self.seed)
-        return decode(space.plan(genome, SAMPLES[self.data]), generator)
+    def network(self) -> Network:
+        return random_network(self.space, self.seed, SAMPLES[self.data], self.seed)
+
+
+def random_network(space_name: str, number: int, sample: Sample, weights_seed: int) -> Network:
+    """The random genome of this number, decoded."""
+    space = ConvSpace.from_settings(ConvSpace.presets()[space_name])
+    genome = space.random(np.random.default_rng(number))
+    return decode(space.plan(genome, sample), torch.Generator().manual_seed(weights_seed))
 
 
 def cases(space_name: str, number: int) -> list[Case]:

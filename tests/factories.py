@@ -181,3 +181,14 @@ def run_to_the_end(
         if claim is not None:
             end(database, claim)
     raise AssertionError("the search did not come to its end")
+
+
+def run_with_new_leaders(database: Database, name: str, worker_id: int) -> None:
+    """As ``run_to_the_end``, with another scheduler for each step."""
+    while current(database, name).state != "finished":
+        scheduler = Scheduler(database, [name])
+        scheduler.step()
+        scheduler.close()
+        claim = claimed(database, worker_id)
+        if claim is not None:
+            complete(database, claim)

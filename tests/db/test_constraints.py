@@ -82,13 +82,7 @@ def test_who_leads_a_step_changes_nothing(database: Database) -> None:
         factories.created(database, name, **limits)
     worker_id = factories.registered_worker(database)
     factories.run_to_the_end(database, "one", worker_id=worker_id)
-    while factories.current(database, "many").state != "finished":
-        scheduler = Scheduler(database, ["many"])
-        scheduler.step()
-        scheduler.close()
-        claim = factories.claimed(database, worker_id)
-        if claim is not None:
-            factories.complete(database, claim)
+    factories.run_with_new_leaders(database, "many", worker_id)
 
     one, many = (replay(database, name) for name in ("one", "many"))
     assert one.is_clean

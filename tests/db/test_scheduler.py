@@ -269,13 +269,7 @@ def test_who_leads_a_step_changes_nothing(database: Database) -> None:
     for name in ("one", "many"):
         factories.created(database, name, budget=20, seed=5)
     factories.run_to_the_end(database, "one", worker_id=(worker_id := factories.registered_worker(database)))
-    while factories.current(database, "many").state != "finished":
-        scheduler = Scheduler(database, ["many"])
-        scheduler.step()
-        scheduler.close()
-        claim = factories.claimed(database, worker_id)
-        if claim is not None:
-            factories.complete(database, claim)
+    factories.run_with_new_leaders(database, "many", worker_id)
 
     one, many = (_codes(database, name) for name in ("one", "many"))
     assert one == many

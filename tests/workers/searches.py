@@ -9,11 +9,30 @@ from typing import Any
 from sqlalchemy import Row, select, update
 
 from evolver import recipe
+from evolver.evaluation import DatasetRef, Task
 from evolver.space import Sample
 from evolver.store import experiments, queue, schema, steps
 from evolver.store.db import Database
 
 SAMPLE = Sample(1, (8, 8), 10)
+TASK = Task(
+    evaluation_id=7,
+    genome_id=3,
+    token="token",
+    purpose="search",
+    rung=0,
+    evaluator="misbehaving",
+    space="conv",
+    space_settings={},
+    code={"do": "finish"},
+    dataset=DatasetRef(1, "digits", SAMPLE, 1150, 287, 360, 1, None),
+    limit_train=None,
+    recipe={},
+    objectives=("error", "loss"),
+    seed=1,
+    timeout_s=None,
+)
+"""An evaluation of the evaluator ``misbehaving``, which finishes."""
 ENTRY_POINT = "[evolver.evaluators]\nmisbehaving = tests.workers.misbehaving:Misbehaving\n"
 
 

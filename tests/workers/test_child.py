@@ -25,30 +25,12 @@ from evolver.errors import (
     InvalidGenome,
     UnknownName,
 )
-from evolver.evaluation import DatasetRef, SavedCheckpoint, Task
+from evolver.evaluation import SavedCheckpoint
 from tests.workers import fake_mlflow
 from tests.workers.running import WAIT_S, use_misbehaving
-from tests.workers.searches import SAMPLE
+from tests.workers.searches import TASK
 from workers import child, process, protocol
 from workers.process import Surroundings, TrainingProcess
-
-TASK = Task(
-    evaluation_id=7,
-    genome_id=3,
-    token="token",
-    purpose="search",
-    rung=0,
-    evaluator="misbehaving",
-    space="conv",
-    space_settings={},
-    code={"do": "finish"},
-    dataset=DatasetRef(1, "digits", SAMPLE, 1150, 287, 360, 1, None),
-    limit_train=None,
-    recipe={},
-    objectives=("error", "loss"),
-    seed=1,
-    timeout_s=None,
-)
 
 
 @pytest.fixture

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from evolver.errors import EvaluationFailed, InvalidInput
-from evolver.evaluation import DatasetRef, Task
 from tests.acceptance import wrong_plugins
+from tests.workers import searches
 from tests.workers.recorder import Recorder
-from tests.workers.searches import SAMPLE
 from workers import child, protocol
 
-TASK = Task(
-    evaluation_id=7,
-    genome_id=3,
-    token="token",
-    purpose="search",
-    rung=0,
-    evaluator="wrong",
-    space="conv",
-    space_settings={},
-    code={},
-    dataset=DatasetRef(1, "digits", SAMPLE, 1150, 287, 360, 1, None),
-    limit_train=None,
-    recipe={},
-    objectives=("error", "loss"),
-    seed=1,
-    timeout_s=None,
-)
+TASK = replace(searches.TASK, evaluator="wrong", code={})
 
 
 @pytest.mark.parametrize(
