@@ -1,9 +1,9 @@
 """Batch normalisation of images on the CPU, for numbers of channels that are no multiple of a vector.
 
 Channels-last, torch's kernel takes an image's pixel, a row of C values, at a time. What of a row does not
-fill a vector register is computed value by value, so that 13 channels take five times as long as 16.
-Genomes have such numbers. Here rows are folded: K pixels in turn become one row of K·C values, with
-statistics for each of its columns, of which K belong to each channel and are then put together.
+fill a vector register is computed value by value, so that 13 channels take longer than 16. Genomes have
+such numbers. Here rows are folded: K pixels in turn become one row of K·C values, with statistics for each
+of its columns, of which K belong to each channel and are then put together.
 
 BatchNorm2d    ``torch.nn.BatchNorm2d`` that folds rows where that is quicker.
 pixels_in_row  how many pixels a row should have.

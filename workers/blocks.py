@@ -50,8 +50,8 @@ def pool(plan: PoolPlan) -> nn.Module:
 class _Window(torch.autograd.Function):
     """``x[window]``, whose gradient has the layout of x.
 
-    That of a slice is channels-first, and all layers before would pass it on, at twice the time; so would a
-    convolution with a stride keep the layout, but it looks at all values.
+    That of a slice is channels-first, and all layers before would pass it on, with slower kernels. A
+    convolution with a stride would keep the layout as well, but it looks at all values.
     """
 
     @staticmethod

@@ -144,7 +144,7 @@ def test_gradients_of_a_skip_are_those_of_a_slice() -> None:
 @pytest.mark.parametrize("space", ["paper", "small", "tiny"])
 @pytest.mark.parametrize("seed", range(3))
 def test_all_gradients_between_layers_are_channels_last(space: str, seed: int) -> None:
-    """One that is not is carried through all layers before, at twice the time."""
+    """One that is not is carried through all layers before, with slower kernels."""
     network = network_of(random_plan(space, Sample(3, (15, 14), 2), seed)).to(
         memory_format=torch.channels_last
     )
