@@ -1,6 +1,7 @@
 """Batch normalisation on the CPU: by folded rows (``workers.batch_norm``) against torch's own.
 
-Forward and backward, of batches of 64 images, channels-last, in bf16 where the CPU has it; medians of interleaved runs.
+Forward and backward, of batches of 64 images, channels-last, in bf16 where the CPU has it; medians of
+interleaved runs.
 """
 
 from __future__ import annotations
