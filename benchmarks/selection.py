@@ -52,11 +52,16 @@ def main() -> None:
     args = parsed()
     rows: list[dict[str, Any]] = []
     found: dict[str, Values] = {}
-    details: dict[str, Any] = {"population": POPULATION, "evaluations": args.evaluations, "seeds": args.seeds}
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    details: dict[str, Any] = {
+        "population": POPULATION,
+        "evaluations": args.evaluations,
+        "seeds": [seeds[0], seeds[-1]],
+    }
     headline: dict[str, float] = {}
     with ProcessPoolExecutor(args.processes) as pool:
         for name in args.problems if args.part != "speed" else ():
-            found[name] = measured(pool, name, args.seeds, args.evaluations)
+            found[name] = measured(pool, name, seeds, args.evaluations)
             comparisons = [one for selector in SELECTORS for one in compared(selector, found)]
             rows += described(name, found[name])
             print_problem(name, found[name], comparisons)
@@ -74,6 +79,7 @@ def parsed() -> argparse.Namespace:
     parser = common.option_parser(__doc__.partition("\n")[0])
     parser.add_argument("--problems", metavar="NAMES", help=f"some of {','.join(PROBLEMS)} [default: all]")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each algorithm [default: 15]")
+    parser.add_argument("--first-seed", type=int, metavar="N", default=0, help="the runs' first [default: 0]")
     parser.add_argument("--evaluations", type=int, metavar="N", help="of each run [default: 10000]")
     parser.add_argument("--processes", type=int, metavar="N", default=1, help="runs at a time [default: 1]")
     parser.add_argument("--part", choices=["quality", "speed", "all"], default="all")
@@ -90,11 +96,11 @@ def parsed() -> argparse.Namespace:
 # --- quality ---
 
 
-def measured(pool: ProcessPoolExecutor, problem: str, seeds: int, evaluations: int) -> Values:
+def measured(pool: ProcessPoolExecutor, problem: str, seeds: Sequence[int], evaluations: int) -> Values:
     """All algorithms on one problem."""
     algorithms = (*SELECTORS, BASELINE, *PEERS)
     runs = {
-        name: [pool.submit(final_hypervolume, name, problem, seed, evaluations) for seed in range(seeds)]
+        name: [pool.submit(final_hypervolume, name, problem, seed, evaluations) for seed in seeds]
         for name in algorithms
     }
     return {name: [one.result() for one in runs[name]] for name in algorithms}
