@@ -57,7 +57,7 @@ class RankSelector(ABC):
     def parents(
         self, population: Population, state: Mapping[str, Any], slot: int, rng: Generator
     ) -> tuple[int, int]:
-        """The winners of two binary tournaments on (rank, crowding distance); ``slot`` does not matter.
+        """The winners of two tournaments on (rank, crowding distance); ``slot`` does not matter.
 
         The second tournament is among the slots that another genome holds than the first winner; where
         one genome holds all slots, both parents are the same slot.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from evolver.selection.base import Change, Objectives, Population, Selection, Vi
 
 EMPTY = "empty slot"
 BREAKS_MORE = "breaks the constraints more"
+TOURNAMENT = 5
+"""Slots of a tournament for a parent. The papers have two; one child at a time, five search faster."""
 
 Better = Callable[[Population, int, int], int]
 
@@ -79,16 +82,19 @@ def replace_worst(
 
 
 def tournaments(population: Population, better: Better, rng: Generator) -> tuple[int, int]:
-    """The winners of two binary tournaments between slots that are drawn uniformly, with replacement.
+    """The winners of two tournaments of ``TOURNAMENT`` slots, drawn uniformly, with replacement.
 
     ``better`` is asked for the better of two slots. The second tournament is among the slots that
     another genome holds than the first winner; where one genome holds all slots, both are the same
     slot.
     """
+
+    def winner(pool: Sequence[int]) -> int:
+        return reduce(partial(better, population), (draw(pool, rng) for _ in range(TOURNAMENT)))
+
     everyone = range(len(population.genome_ids))
-    first = better(population, draw(everyone, rng), draw(everyone, rng))
-    others = held_by_others(population, everyone, first) or [first]
-    return first, better(population, draw(others, rng), draw(others, rng))
+    first = winner(everyone)
+    return first, winner(held_by_others(population, everyone, first) or [first])
 
 
 def draw(pool: Sequence[int], rng: Generator) -> int:

@@ -69,7 +69,7 @@ class Weighted:
     def parents(
         self, population: Population, state: Mapping[str, Any], slot: int, rng: Generator
     ) -> tuple[int, int]:
-        """The winners of two binary tournaments on (violation, sum); ``slot`` does not matter."""
+        """The winners of two tournaments on (violation, sum); ``slot`` does not matter."""
         sums = self._sums(population.objectives, population.violations, state)
         keys = list(zip(population.violations.tolist(), sums.tolist(), strict=True))
 

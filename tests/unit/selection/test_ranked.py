@@ -9,6 +9,7 @@ import pytest
 
 from evolver.selection.nsga2 import Nsga2
 from evolver.selection.ranked import RankSelector
+from evolver.selection.slots import TOURNAMENT
 from evolver.selection.smsemoa import SmsEmoa
 from tests.unit.selection.oracles import population_of, tuples
 
@@ -39,6 +40,7 @@ def test_tournaments_prefer_the_feasible_then_the_lesser_violation(kind: type[Ra
     population = population_of(range(4), [(9, 9), (1, 1), (1, 1), (0, 0)], [0.0, 0.2, 0.5, 0.9])
     selector, rng = kind(4, 2), np.random.default_rng(0)
     drawn = [selector.parents(population, NO_STATE, 0, rng)[0] for _ in range(2_000)]
-    # The best of two of four: (2 · 4 − 1) / 16 for the first, and so on.
+    # Of k slots drawn none is among the n − 1 best with probability ((4 − n + 1) / 4)^k.
+    none_better = (np.arange(4, -1, -1) / 4) ** TOURNAMENT
     shares = np.bincount(drawn, minlength=4) / len(drawn)
-    np.testing.assert_allclose(shares, np.array([7, 5, 3, 1]) / 16, atol=0.04)
+    np.testing.assert_allclose(shares, none_better[:-1] - none_better[1:], atol=0.04)
