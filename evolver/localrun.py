@@ -257,13 +257,13 @@ class LocalWorkers:
         A worker that is alone finds its share itself.
         """
         from workers.devices import cores
-        from workers.process import THREAD_VARIABLES
+        from workers.process import thread_variables
 
         environment = {**os.environ, VARIABLE: self.url.render_as_string(hide_password=False)}
         number, slots = self.options.number, self.options.slots
         if number == 1 or slots == "auto":
             return environment
-        return {**dict.fromkeys(THREAD_VARIABLES, str(max(1, cores() // (number * slots)))), **environment}
+        return {**environment, **thread_variables(environment, max(1, cores() // (number * slots)))}
 
     def stop(self, wait: Callable[[float], object], hurried: Callable[[], bool]) -> None:
         """Have all workers hand back their work and end; at once when ``hurried`` says so."""

@@ -200,10 +200,19 @@ def _command(fd: int, device: str, surroundings: Surroundings) -> list[str]:
     return [*command, "--download"] if surroundings.download else command
 
 
+def thread_variables(environment: Mapping[str, str], cpu_threads: int) -> dict[str, str]:
+    """All variables that say how many threads to use: as the user chose with one of them, or else as given.
+
+    All of them, since one that is not set (MKL's) overrules one that is (OpenMP's).
+    """
+    chosen = next((environment[name] for name in THREAD_VARIABLES if name in environment), str(cpu_threads))
+    return {name: environment.get(name, chosen) for name in THREAD_VARIABLES}
+
+
 def _environment(environment: Mapping[str, str], cpu_threads: int) -> dict[str, str]:
     """The process's environment: its share of the CPU unless the user chose one; no way to the database."""
     kept = {name: value for name, value in environment.items() if name not in DATABASE_VARIABLES}
-    threads = {name: str(cpu_threads) for name in THREAD_VARIABLES}
     # Threads that wait by spinning stall each other when training processes share cores: measured on two
     # busy cores, 26 ms a step against 10 ms.
-    return {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", **threads, **kept}
+    threads = thread_variables(kept, cpu_threads)
+    return {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", **kept, **threads}

@@ -110,7 +110,7 @@ def test_a_training_process_is_not_told_the_way_to_the_database() -> None:
     secret = ("EVOLVER_DATABASE_URL", "EVOLVER_DATABASE_DIRECT_URL", "PGPASSWORD", "PGPASSFILE")
     found = _environment({**dict.fromkeys(secret, "secret"), "HOME": "/root", "OMP_NUM_THREADS": "7"}, 2)
     assert "secret" not in found.values()
-    assert (found["HOME"], found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == ("/root", "7", "2")
+    assert (found["HOME"], found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == ("/root", "7", "7")
 
 
 @pytest.mark.parametrize(("lease_s", "wait_s"), [(1.0, 0.5), (5.0, 1.25), (60.0, 15.0)])
