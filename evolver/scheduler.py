@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from evolver.errors import EvolverError, IllegalTransition, InvalidGenome, LeadershipLost, SpaceExhausted
+from evolver.events import Observer
 from evolver.step import LEASE_S, Search
 from evolver.store import experiments, leadership, leases
 from evolver.store.db import Database, DatabaseUnavailable
@@ -29,14 +30,23 @@ class Scheduler:
     """Leads experiments: those of ``names``, or all, while there is something to do for them.
 
     Experiments that another scheduler leads are tried again, so any number may run side by side.
+    An ``observer`` is shown what it leads, after each step.
     """
 
-    def __init__(self, database: Database, names: Sequence[str] = (), *, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        names: Sequence[str] = (),
+        *,
+        lease_s: float = LEASE_S,
+        observer: Observer | None = None,
+    ) -> None:
         self.database = database
         self.names = tuple(names)
         self.lease_s = lease_s
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.wakeups = Wakeups(database.engine, RESULT)
+        self._observer = observer
         self._refused: set[int] = set()
         self._led: dict[int, Search] = {}
         self._reap_at = 0.0
@@ -60,8 +70,12 @@ class Scheduler:
             except LeadershipLost:
                 log.info("another scheduler leads %s now", search.experiment.settings.name)
                 del self._led[search.experiment.id]
+                if self._observer:
+                    self._observer.forget(search.experiment.id)
             except (SpaceExhausted, InvalidGenome) as error:
                 self._pause(search, str(error))
+        if self._observer:
+            self._observer.look(self._led)
         return busy
 
     def _look_for_work(self) -> None:
@@ -87,6 +101,8 @@ class Scheduler:
         try:
             with self.database.read() as connection:
                 self._led[experiment_id] = Search(connection, found, led, lease_s=self.lease_s)
+            if self._observer:
+                self._observer.begin(found)
             log.info("leading %s", name)
         except DatabaseUnavailable:
             raise
@@ -113,6 +129,8 @@ class Scheduler:
 
     def close(self) -> None:
         """Give up leadership, so that another scheduler can go on at once."""
+        if self._observer:
+            self._observer.look(self._led, is_last=True)
         for search in self._led.values():
             try:
                 self._resign(search)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import SlotCount
 from evolver.errors import EvolverError
 from evolver.store import experiments
@@ -108,7 +109,7 @@ def versions() -> dict[str, str]:
 
 
 @click.command("worker", context_settings={"show_default": True})
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=experiment_names)
 @click.option(
     "--db",
     "db_url",

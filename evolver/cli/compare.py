@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
 from evolver.cli.output import console, echo_json, label, shown, table
 from evolver.errors import InvalidInput
@@ -27,7 +28,7 @@ UNITS = {"evaluations": "evaluations", "hours": "hours of training", "wall": "ho
         "evolver compare demo other --by hours --reference 0.5,2",
     )
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=experiment_names)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Picture to write: .png, .svg or .pdf.")  # fmt: skip
 @click.option("--objectives", metavar="A,B", help="[default: those of the searches]")

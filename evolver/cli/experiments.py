@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import (
     BUDGET,
     DATA_DIR,
@@ -88,6 +89,9 @@ def _fact(found: Experiment) -> dict[str, Any]:
         "selector": found.settings.selector,
         "evaluator": found.settings.evaluator,
         "population": found.settings.population,
+        "parents": found.settings.parents,
+        "candidates": found.settings.candidates,
+        "operators": found.settings.operators,
         "budget": found.settings.budget,
         "epochs": found.settings.recipe["epochs"],
         "recipe": found.settings.recipe["name"],
@@ -128,7 +132,7 @@ def list_experiments(db_url: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=examples("evolver delete demo", "evolver delete demo --yes"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @db_option
 @json_option
@@ -168,7 +172,7 @@ def _delete(database: Database, found: Experiment) -> None:
 
 
 @click.command(epilog=examples("evolver pause demo"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @db_option
 @json_option
 def pause(name: str, db_url: str | None, as_json: bool) -> None:
@@ -177,7 +181,7 @@ def pause(name: str, db_url: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=examples("evolver resume demo"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @db_option
 @json_option
 def resume(name: str, db_url: str | None, as_json: bool) -> None:
@@ -186,7 +190,7 @@ def resume(name: str, db_url: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=examples("evolver stop demo"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @db_option
 @json_option
 def stop(name: str, db_url: str | None, as_json: bool) -> None:
@@ -210,7 +214,7 @@ def _change(db_url: str | None, name: str, to: ExperimentState, as_json: bool) -
 
 
 @click.command(epilog=examples("evolver extend demo --budget 400"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--budget", type=BUDGET, required=True, metavar="N", help="Genomes in all, more than now.")
 @db_option
 @json_option

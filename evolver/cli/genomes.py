@@ -10,6 +10,7 @@ import click
 from sqlalchemy import Connection
 
 from evolver.cli import weights
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import ID, db_option, examples, json_option, opened
 from evolver.cli.output import (
     NONE_FEASIBLE,
@@ -28,7 +29,7 @@ from evolver.store.states import FAILURE_KINDS
 
 
 @click.command(epilog=examples("evolver front demo", "evolver front demo --json > front.json"))
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @db_option
 @json_option
 def front(name: str, db_url: str | None, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
 from evolver.cli.output import counted, echo_json
 from evolver.store import experiments, facts
@@ -14,7 +15,7 @@ from evolver.store import experiments, facts
 @click.command(
     epilog=examples("evolver plot demo --output front.png", "evolver plot demo --output costs.svg --y params")
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
               help="Picture to write: .png, .svg or .pdf.")  # fmt: skip
 @click.option("--x", metavar="VALUE", help="Horizontal axis. [default: the first objective]")

@@ -9,6 +9,7 @@ import click
 from rich.progress import Progress
 from rich.table import Table
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
 from evolver.cli.output import best_text, console, counted, echo_json, label, shown, table
 from evolver.replay import Member, Replay, State
@@ -18,7 +19,7 @@ from evolver.replay import replay as derive
 @click.command(
     epilog=examples("evolver replay demo", "evolver replay demo --until 100", "evolver replay demo --json")
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option(
     "--until", type=int, metavar="N", help="Only the first N results; prints population and front after them."
 )

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import click
 from rich.text import Text
 
-from evolver.cli import INTERRUPTED, settings
+from evolver.cli import INTERRUPTED, notifying, settings
+from evolver.cli.completing import experiment_names
 from evolver.cli.display import Display
+from evolver.cli.notifying import NO_NOTIFICATIONS, Notifications, event_options
 from evolver.cli.options import (
     ANSWER_S,
     DATA_DIR,
@@ -58,11 +60,13 @@ LEASE_S = 5.0
         "evolver run demo --dataset digits --space tiny --budget 40 --workers 2",
         "evolver run shirts --dataset fashion-mnist --data-dir /data --download",
         "evolver run shirts --device all --data-dir /data",
+        "evolver run shirts --on-event 'notify-send evolver' --on-event https://example.org/hook",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @experiment_options
 @worker_options
+@event_options
 @db_option
 @json_option
 def run(
@@ -85,14 +89,19 @@ def run(
     (exit code 130), and the same command goes on later; twice leaves at once. So does 'evolver drain' of
     all its workers. Other workers, on any machine, may join at any time. With --json, what happens is
     told on stderr. A search in which every evaluation failed ends with exit code 1.
+
+    Events (docs/notifications.md): new-front-member, finished, stalled, failure-rate.
     """
+    notifications = notifying.read(options)
     given = settings.read(options, config_file, data_dir)
     local = LocalOptions(workers, device, slots, given.data_dir, download, checkpoint_url, track)
     new = _checked(name, given, _find(db_url, name), local, db_url)
     with opened(db_url, create=True, answer_within_s=ANSWER_S) as database:
         with Display(console(stderr=as_json)) as display:
             found = _ready(database, name, new, display)
-            interrupted = found.state != "finished" and search_here(database, name, local, display)
+            interrupted = found.state != "finished" and search_here(
+                database, name, local, display, notifications
+            )
         _report(database, name, given, as_json=as_json, interrupted=interrupted)
     if interrupted:
         click.get_current_context().exit(INTERRUPTED)
@@ -153,11 +162,20 @@ def _ready(database: Database, name: str, new: New | None, display: Display) -> 
     return found
 
 
-def search_here(database: Database, name: str, local: LocalOptions, display: Display) -> bool:
+def search_here(
+    database: Database,
+    name: str,
+    local: LocalOptions,
+    display: Display,
+    notifications: Notifications = NO_NOTIFICATIONS,
+) -> bool:
     """Search until the experiment has ended; returns whether it was interrupted before that."""
-    scheduler = Scheduler(database, [name], lease_s=LEASE_S)
     workers = LocalWorkers(database.url, name, local)
-    with Stopping() as stopping:
+    with (
+        Stopping() as stopping,
+        notifications.observer(database, lambda: stopping.requests > 1) as observer,
+    ):
+        scheduler = Scheduler(database, [name], lease_s=LEASE_S, observer=observer)
         watch = _Watch(database, name, workers, display, stopping, scheduler.wakeups)
         try:
             scheduler.run(lambda: stopping.requested or watch.ended or workers.all_left, watch.wait)

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
-import time
-
 import click
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from evolver.cli.display import Display
-from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import console, echo_json, status_line, status_table, status_view
+from evolver.cli import live
+from evolver.cli.completing import experiment_names
+from evolver.cli.options import ANSWER_S, db_option, examples, json_option, opened
+from evolver.cli.output import console, echo_json, status_table, status_view
+from evolver.errors import InvalidInput
 from evolver.store import experiments, facts
 from evolver.store.db import Database
 from evolver.store.facts import Status
 
-WATCH_S = 2.0
+NONE_YET = "no experiments yet; make one: evolver new NAME, or evolver run NAME"
 
 
 @click.command(
-    epilog=examples("evolver status", "evolver status demo --watch", "evolver status demo --json | jq .best")
+    epilog=examples(
+        "evolver status",
+        "evolver status demo --watch",
+        "evolver status --watch --interval 10 | tee status.log",
+        "evolver status demo --json | jq .best",
+    )
 )
-@click.argument("name", required=False)
-@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} seconds, until Ctrl-C.")
+@click.argument("name", required=False, shell_complete=experiment_names)
+@click.option("--watch", is_flag=True, help="Keep it up to date, until q or Ctrl-C.")
+@live.interval_option
 @db_option
 @json_option
-def status(name: str | None, watch: bool, db_url: str | None, as_json: bool) -> None:
+def status(
+    name: str | None, watch: bool, interval_s: float | None, db_url: str | None, as_json: bool
+) -> None:
     """How the search NAME stands, or all of them.
 
     Workers are counted by their leases, for all searches together: one that crashed is counted until its
     lease ends, a minute by default. The rate is that of the last 50 results, once there are enough to tell.
     Failures are listed by kind, with a genome to look at: evolver logs ID.
+
+    --watch fills the terminal; where there is none, a block of text or of JSON is printed each time. It
+    waits for a database that is away. What each worker does is in 'evolver top'.
     """
-    with opened(db_url) as database:
+    if interval_s is not None and not watch:
+        raise InvalidInput("--interval is for --watch; give both")
+    with opened(db_url, answer_within_s=ANSWER_S if watch else None) as database:
         if not watch:
             _print(_read(database, name), name, as_json)
-            return
-        with Display(console()) as display:
-            while True:
-                found = _read(database, name)
-                if as_json:
-                    _print(found, name, as_json)
-                else:
-                    display.show(_view(found, name), "\n".join(map(status_line, found)))
-                time.sleep(WATCH_S)
+        elif as_json:
+            live.watch_json(lambda: _print(_read(database, name), name, as_json), interval_s)
+        else:
+            title = f"evolver status {name}" if name else "evolver status"
+            live.watch(lambda lines: _watched(database, name, lines), title, interval_s)
 
 
 def _read(database: Database, name: str | None) -> list[Status]:
@@ -57,8 +67,23 @@ def _print(found: list[Status], name: str | None, as_json: bool) -> None:
     elif found:
         console().print(_view(found, name))
     else:
-        click.echo("no experiments yet; make one: evolver new NAME, or evolver run NAME")
+        click.echo(NONE_YET)
 
 
 def _view(found: list[Status], name: str | None) -> RenderableType:
     return status_view(found[0]) if name else status_table(found)
+
+
+def _watched(database: Database, name: str | None, lines: int | None) -> RenderableType:
+    """The search, or as many as there is room for: first those that run, the youngest first."""
+    if name:
+        return _view(_read(database, name), name)
+    with database.read() as connection:
+        found = experiments.every(connection)
+        found.sort(key=lambda one: (one.state != "running", -one.id))
+        shown = [facts.status(connection, one) for one in found[:lines]]
+    if not found:
+        return Text(NONE_YET)
+    left_out = len(found) - len(shown)
+    more = [Text(f"and {left_out} more", "dim")] if left_out else []
+    return Group(status_table(shown), *more)
