@@ -55,12 +55,42 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The kept weights of an evaluation."""
+
+    evaluation_id: int
+    key: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a genome comes from that is brought to other data: the samples of the search that found it,
+    and the weights to begin with, if any.
+    """
+
+    sample: Sample
+    weights: Weights | None
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "sample": self.sample.to_json(),
+            "weights": asdict(self.weights) if self.weights else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> Self:
+        weights = Weights(**data["weights"]) if data["weights"] else None
+        return cls(Sample.from_json(data["sample"]), weights)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One claimed evaluation.
 
     ``purpose`` is ``search`` (train on the training part, measure on the validation part), or
     ``retrain``, ``transfer`` (train on both parts, measure on the test part, once), or ``repeat``
-    (as ``search``, another seed).
+    (as ``search``, another seed). Of a ``transfer`` to other data, ``origin`` says from where.
     """
 
     evaluation_id: int
@@ -79,6 +109,7 @@ class Task:
     seed: int
     timeout_s: float | None
     resume: Resume | None = None
+    origin: Origin | None = None
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -86,6 +117,7 @@ class Task:
             "dataset": self.dataset.to_json(),
             "objectives": list(self.objectives),
             "resume": asdict(self.resume) if self.resume else None,
+            "origin": self.origin.to_json() if self.origin else None,
         }
 
     @classmethod
@@ -96,6 +128,7 @@ class Task:
                 "dataset": DatasetRef.from_json(data["dataset"]),
                 "objectives": tuple(data["objectives"]),
                 "resume": Resume(**data["resume"]) if data["resume"] else None,
+                "origin": Origin.from_json(data["origin"]) if data.get("origin") else None,
             }
         )
 

@@ -1,4 +1,11 @@
-"""Final trainings: evaluations of purpose ``retrain``, which train in full and look at test data once."""
+"""Final trainings: evaluations of purpose ``retrain``, which train in full and look at test data once.
+
+Asked            trainings in full that somebody asked for; ``evolver.transfer`` asks for others.
+full_recipe      the recipe of such trainings.
+enqueue          asks for final trainings of genomes.
+require_a_batch  refuses a recipe whose batch is larger than the data.
+add              enqueues one evaluation, unless another process has just done so.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from evolver import recipe
 from evolver.errors import InvalidInput
 from evolver.recipe import Recipe
-from evolver.store import details, experiments, facts, queue
+from evolver.store import details, experiments, facts, queue, trainings
 from evolver.store.experiments import Experiment
 from evolver.store.queue import NewEvaluation
 
@@ -23,11 +30,10 @@ PRIORITY = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Retraining:
-    """The final trainings that were asked for: ``enqueued`` of them are new."""
+class Asked:
+    """The trainings in full that were asked for, genome by genome: ``enqueued`` of them are new."""
 
-    genome_ids: tuple[int, ...]
-    recipe_id: int
+    evaluation_ids: tuple[int, ...]
     recipe: Recipe
     enqueued: int
 
@@ -42,7 +48,7 @@ def full_recipe(searched: Mapping[str, Any], name: str | None, epochs: int | Non
     return recipe.parse({**base.to_json(), "epochs": wanted})
 
 
-def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int], full: Recipe) -> Retraining:
+def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int], full: Recipe) -> Asked:
     """Ask for the final training of these genomes: once, unless the last one failed.
 
     Without ``genome_ids``, of the front. Raises InvalidInput for a genome of another experiment, one
@@ -50,7 +56,8 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
     that is being deleted.
     """
     experiments.require_whole(found)
-    _require_a_batch(found, full)
+    total = found.dataset.train + found.dataset.validation
+    require_a_batch(found.settings.name, min(found.settings.limit_train or total, total), full)
     chosen = tuple(dict.fromkeys(genome_ids)) or tuple(
         one.genome_id for one in facts.front_members(connection, found)
     )
@@ -59,21 +66,24 @@ def enqueue(connection: Connection, found: Experiment, genome_ids: Sequence[int]
     for genome_id in genome_ids:
         _require_result(connection, found, genome_id)
     recipe_id = experiments.recipe_id(connection, full.to_json())
-    known = {one.genome_id: one for one in details.retrainings(connection, chosen, recipe_id)}
+    where = found.dataset.id, recipe_id
+    known = {one.genome_id: one for one in trainings.of_genomes(connection, "retrain", chosen, *where)}
     added = 0
     for genome_id in chosen:
         last = known.get(genome_id)
         if last is None or last.state == "failed":
-            added += _add(connection, found, genome_id, recipe_id, last.seed_no + 1 if last else 0)
-    return Retraining(chosen, recipe_id, full, added)
+            seed_no = last.seed_no + 1 if last else 0
+            new = NewEvaluation(found.id, genome_id, "retrain", *where, seed_no=seed_no, priority=PRIORITY)
+            added += add(connection, new)
+    known = {one.genome_id: one for one in trainings.of_genomes(connection, "retrain", chosen, *where)}
+    return Asked(tuple(known[genome_id].evaluation_id for genome_id in chosen), full, added)
 
 
-def _require_a_batch(found: Experiment, full: Recipe) -> None:
-    total = found.dataset.train + found.dataset.validation
-    samples = min(found.settings.limit_train or total, total)
+def require_a_batch(name: str, samples: int, full: Recipe) -> None:
+    """Raises InvalidInput where there are fewer samples than a batch has; ``name`` says of what."""
     if 0 < samples < full.batch_size:
         raise InvalidInput(
-            f"'{found.settings.name}' has {samples} samples to train on, fewer than a batch of "
+            f"'{name}' has {samples} samples to train on, fewer than a batch of "
             f"{full.batch_size}: name another recipe"
         )
 
@@ -88,11 +98,8 @@ def _require_result(connection: Connection, found: Experiment, genome_id: int) -
         raise InvalidInput(f"genome {genome_id} has no result yet: 'evolver show {genome_id}' tells more")
 
 
-def _add(connection: Connection, found: Experiment, genome_id: int, recipe_id: int, seed_no: int) -> bool:
-    """Enqueue one; False when another process has just done so."""
-    new = NewEvaluation(
-        found.id, genome_id, "retrain", found.dataset.id, recipe_id, seed_no=seed_no, priority=PRIORITY
-    )
+def add(connection: Connection, new: NewEvaluation) -> bool:
+    """Enqueue one; False when another process has just taken its place."""
     try:
         with connection.begin_nested():
             queue.enqueue(connection, [new])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
 from workers.batch_norm import BatchNorm2d
@@ -27,7 +28,7 @@ _POOL = {
 
 
 def conv(plan: ConvPlan) -> nn.Sequential:
-    """Convolution without bias that keeps the size, batch norm, ReLU.
+    """Convolution without bias that keeps the size (but for its stride), batch norm, ReLU.
 
     An even kernel needs one more zero after the values than before them, which convolution cannot
     pad by itself (``padding="same"`` warns, and copies as well).
@@ -36,7 +37,7 @@ def conv(plan: ConvPlan) -> nn.Sequential:
     even = kernel % 2 == 0
     padding = [_PAD[dims]((kernel // 2 - 1, kernel // 2) * dims)] if even else []  # type: ignore[arg-type]
     layer = _CONV[dims](
-        plan.in_channels, plan.out_channels, kernel, padding=0 if even else kernel // 2, bias=False
+        plan.in_channels, plan.out_channels, kernel, plan.stride, 0 if even else kernel // 2, bias=False
     )
     return nn.Sequential(*padding, layer, _BATCH_NORM[dims](plan.out_channels), nn.ReLU(inplace=True))
 
@@ -45,6 +46,25 @@ def pool(plan: PoolPlan) -> nn.Module:
     """Non-overlapping maximum or average; what does not fill a window at the end is left out."""
     module: nn.Module = _POOL[plan.kind, len(plan.spatial)](plan.kernel)
     return module
+
+
+class Resize(nn.Module):
+    """Brings samples (N, C, *spatial) to another size: means of whole windows, then linear interpolation.
+
+    Without the windows, a sample that is more than halved would lose the values between those that
+    interpolation looks at. (``AdaptiveAvgPool`` does the same at once, but not on Apple's GPUs.)
+    """
+
+    def __init__(self, spatial: tuple[int, ...], to: tuple[int, ...]) -> None:
+        super().__init__()
+        self.to_size = to
+        self.mode = "linear" if len(to) == 1 else "bilinear"
+        windows = tuple(max(1, size // wanted) for size, wanted in zip(spatial, to, strict=True))
+        self.means = _POOL["avg", len(to)](windows) if max(windows) > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.means(x)
+        return functional.interpolate(y, self.to_size, mode=self.mode, align_corners=False)
 
 
 class _Window(torch.autograd.Function):

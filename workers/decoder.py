@@ -14,17 +14,21 @@ from workers import blocks
 
 
 class Network(nn.Module):
-    """Stem, residual blocks, hidden dense layers, output: (N, C, *spatial) to logits (N, classes)."""
+    """Stem, residual blocks, hidden dense layers, output: (N, C, *spatial) to logits (N, classes).
+
+    Samples of another size than the stem takes are resized before it.
+    """
 
     def __init__(self, plan: NetworkPlan) -> None:
         super().__init__()
+        self.resize = blocks.Resize(plan.sample.spatial, plan.resize) if plan.resize else nn.Identity()
         self.stem = blocks.conv(plan.stem)
         self.blocks = nn.Sequential(*(blocks.Block(block) for block in plan.blocks))
         self.hidden = nn.Sequential(*(blocks.linear(layer) for layer in plan.hidden))
         self.output = blocks.linear(plan.output)
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.blocks(self.stem(x))
+        features: Tensor = self.blocks(self.stem(self.resize(x)))
         logits: Tensor = self.output(self.hidden(blocks.flatten(features)))
         return logits
 

@@ -1,7 +1,8 @@
 """The evaluator ``train``: decode a genome, train its network, measure it on held-out data.
 
 A search trains on the training part and measures on the validation part. A retraining trains on both
-and looks at the test part once, after its last epoch; nowhere else are test data read.
+and looks at the test part once, after its last epoch; nowhere else are test data read. A transfer is a
+retraining on other data, of a network that is adapted to them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from evolver import objectives
 from evolver.datasets import parse_argument
-from evolver.errors import Diverged, EnvironmentFault, EvaluationFailed, OutOfMemory
+from evolver.errors import Diverged, EnvironmentFault, OutOfMemory
 from evolver.evaluation import Context, DatasetRef, Outcome, SavedCheckpoint, Task
 from evolver.recipe import Recipe
 from evolver.space import Json
@@ -24,7 +25,8 @@ from workers import accuracy, checkpoints, measuring, numerics, trainer
 from workers.data.base import fingerprint, load
 from workers.data.device import DeviceData, prepare
 from workers.decoder import Network, decode
-from workers.individual import Individual, individual_of, recipe_of
+from workers.individual import Individual, individual_of, plan_of, recipe_of
+from workers.inheritance import inherit
 from workers.memory import memory_faults
 from workers.seeds import Stream, stream, torch_generator
 from workers.trainer import Job
@@ -62,7 +64,7 @@ class TrainEvaluator:
         self.check_measures(measures, context)
         data = self._data(task, context, device)
         with memory_faults():
-            run = _Run(task, individual, recipe, _network(task, individual), data)
+            run = _Run(task, individual, recipe, _network(task, individual, context), data)
             measured = run.retrain(context) if tests else run.search(context, measures)
         return Outcome(
             {**measured, "params": float(individual.cost.params), "flops": float(individual.cost.flops)}
@@ -150,7 +152,8 @@ class _Run:
     def _description(self) -> Mapping[str, Json]:
         """All that is needed to rebuild the network and to feed it, beside its weights.
 
-        ``mean`` and ``std`` of raw values have one entry for each channel.
+        ``mean`` and ``std`` of raw values have one entry for each channel. With a ``source_sample``, the
+        network is that of the code for this sample, adapted (``evolver.genome.transfer``) to the data set's.
         """
         part = self.data.train_and_validation
         return {
@@ -161,6 +164,7 @@ class _Run:
             "space_settings": dict(self.task.space_settings),
             "code": self.task.code,
             "dataset": self.task.dataset.to_json(),
+            "source_sample": self.task.origin.sample.to_json() if self.task.origin else None,
             "recipe": self.recipe.to_json(),
             "mean": _by_channel(part.mean),
             "std": _by_channel(part.std),
@@ -173,15 +177,15 @@ def _by_channel(constants: Tensor) -> list[float]:
     return values
 
 
-def _network(task: Task, individual: Individual) -> Network:
-    """The decoded network; its initial weights follow from the task's seed."""
-    plan = getattr(individual.space, "plan", None)
-    if plan is None:
-        raise EvaluationFailed(
-            f"the space '{task.space}' has no plan(): its genomes do not decode to networks"
-        )
+def _network(task: Task, individual: Individual, context: Context) -> Network:
+    """The decoded network; its initial weights follow from the task's seed, and from those of its origin."""
     generator = torch_generator(stream(task.seed, Stream.WEIGHTS))
-    return decode(plan(individual.genome, task.dataset.sample), generator)
+    plan = plan_of(task, individual.space, individual.genome)
+    network = decode(plan, generator)
+    # Also where the training is resumed: it begins again when its checkpoint turns out to be unusable.
+    if task.origin and task.origin.weights:
+        inherit(network, plan, task, individual, context.checkpoint_url)
+    return network
 
 
 def _augmentation(dataset: DatasetRef, recipe: Recipe) -> tuple[str, ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-from rich.text import Text
 
-from evolver.cli import INTERRUPTED, weights
+from evolver.cli import INTERRUPTED, infull, weights
+from evolver.cli.completing import experiment_names
 from evolver.cli.display import Display
 from evolver.cli.options import (
     ANSWER_S,
@@ -22,16 +21,13 @@ from evolver.cli.options import (
     worker_options,
 )
 from evolver.cli.output import compact, console, counted, echo_json, shown, table
-from evolver.cli.stopping import Stopping, stop_workers
-from evolver.errors import EvolverError, InvalidInput, NotFound
-from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_options
-from evolver.retraining import Retraining, enqueue, full_recipe
+from evolver.errors import InvalidInput
+from evolver.localrun import LocalOptions, check_data, check_options
+from evolver.retraining import Asked, enqueue, full_recipe
 from evolver.store import details, experiments
-from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.details import GenomeDetail, RetrainFact
-
-LOOK_EVERY_S = 0.5
-OPEN = ("pending", "running")
+from evolver.store.db import Database
+from evolver.store.details import GenomeDetail
+from evolver.store.trainings import TrainingFact
 
 
 @click.command(
@@ -41,7 +37,7 @@ OPEN = ("pending", "running")
         "evolver retrain shirts --workers 0    # for workers elsewhere",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--front", is_flag=True, help="The genomes of the front, which is the default.")
 @click.option(
     "--genome", "genome_ids", type=ID, multiple=True, metavar="ID", help="This genome; may be repeated."
@@ -90,57 +86,20 @@ def retrain(
         interrupted = False
         with Display(console(stderr=as_json)) as display:
             display.say(
-                f"retraining {counted(len(asked.genome_ids), 'genome')} for "
+                f"retraining {counted(len(asked.evaluation_ids), 'genome')} for "
                 f"{counted(full.epochs, 'epoch')} ({full.name}), "
                 f"{asked.enqueued} of them newly enqueued"
             )
             if workers:
-                interrupted = _train(database, name, asked, local, display)
+                interrupted = infull.train_here(database, name, asked, local, display, "retraining")
         _report(database, asked, local, as_json=as_json)
     if interrupted:
         click.get_current_context().exit(INTERRUPTED)
 
 
-def _train(database: Database, name: str, asked: Retraining, local: LocalOptions, display: Display) -> bool:
-    """Train until nothing that was asked for is open; returns whether it was interrupted before that."""
-    workers = LocalWorkers(database.url, name, local)
-    left = -1
-    with Stopping() as stopping:
-        try:
-            while left and not (stopping.requested or workers.all_left):
-                try:
-                    rows = _rows(database, asked)
-                    left = sum(row.state in OPEN for row in rows)
-                    display.show(Text(_progress(rows)), _progress(rows))
-                except DatabaseUnavailable as error:
-                    display.show(Text(f"{error}; trying again"), f"{error}; trying again")
-                if left:
-                    for line in workers.attend():
-                        display.say(line)
-                    stopping.wait(LOOK_EVERY_S)
-        finally:
-            stop_workers(workers, stopping)
-    return left != 0
-
-
-def _rows(database: Database, asked: Retraining) -> list[RetrainFact]:
+def _report(database: Database, asked: Asked, local: LocalOptions, *, as_json: bool) -> None:
+    rows = infull.rows(database, asked)
     with database.read() as connection:
-        found = details.retrainings(connection, asked.genome_ids, asked.recipe_id)
-    if len(found) < len(asked.genome_ids):
-        raise NotFound("genomes that were to be retrained were deleted meanwhile")
-    return found
-
-
-def _progress(rows: list[RetrainFact]) -> str:
-    counts = Counter(row.state for row in rows)
-    return "retraining: " + ", ".join(
-        f"{counts[state]} {state}" for state in ("done", "running", "pending", "failed")
-    )
-
-
-def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_json: bool) -> None:
-    with database.read() as connection:
-        rows = details.retrainings(connection, asked.genome_ids, asked.recipe_id)
         genomes = [details.genome_detail(connection, row.genome_id) for row in rows]
     reports = [
         _result(row, detail, row.weights and weights.path_of(database, row.weights, local.checkpoint_url))
@@ -150,15 +109,7 @@ def _report(database: Database, asked: Retraining, local: LocalOptions, *, as_js
         echo_json(reports)
     else:
         _print_reports(reports)
-    failed = [row for row in rows if row.state == "failed"]
-    if failed and len(failed) == len(rows):
-        kinds = ", ".join(
-            f"{number} {kind}" for kind, number in Counter(r.failure_kind for r in failed).items()
-        )
-        raise EvolverError(
-            f"all {counted(len(failed), 'final training')} failed: {kinds}; "
-            f"see why: evolver logs {failed[0].genome_id}"
-        )
+    infull.require_a_success(rows, "final training")
 
 
 def _print_reports(reports: list[dict[str, Any]]) -> None:
@@ -182,7 +133,7 @@ def _print_reports(reports: list[dict[str, Any]]) -> None:
             out.print(f"weights of {one['genome_id']}: {one['weights']}", markup=False, soft_wrap=True)
 
 
-def _result(row: RetrainFact, detail: GenomeDetail, weights_path: str | None) -> dict[str, Any]:
+def _result(row: TrainingFact, detail: GenomeDetail, weights_path: str | None) -> dict[str, Any]:
     """One final training, as ``--json`` prints it.
 
     ``weights_path``: where they lie if workers keep their checkpoints where this command's would.

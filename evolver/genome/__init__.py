@@ -14,5 +14,6 @@ plan       the decoded network as values; the torch decoder builds from it.
 cost       parameters, FLOPs, activations and memory of a plan.
 canonical  the hash of a plan.
 describe   the drawing of a plan.
+transfer   a plan for data of another shape: stem and output are adapted.
 space      all of it behind the interface ``evolver.space.Space``.
 """

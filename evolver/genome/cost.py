@@ -20,10 +20,10 @@ _COPIES_OF_PARAMS = 3
 def cost(plan: NetworkPlan) -> Cost:
     """Parameters, FLOPs and kept activations of one sample.
 
-    ``activations`` estimates what a training step keeps for its backward pass: the sample, the outputs
-    of convolutions (batch normalisation reads them again) and of their ReLUs, the outputs of pools, the
-    subsampled input and the convolution's output of skips, the sums that end blocks, and the same for
-    dense layers. Indices of maxima and the work space of the device's kernels are left out.
+    ``activations`` estimates what a training step keeps for its backward pass: the sample (and a resized
+    one), the outputs of convolutions (batch normalisation reads them again) and of their ReLUs, the
+    outputs of pools, the subsampled input and the convolution's output of skips, the sums that end blocks,
+    and the same for dense layers. Indices of maxima and the work space of the device's kernels are left out.
     """
     convs, skips = list(_convs(plan)), list(_skips(plan))
     linears = [*plan.hidden, plan.output]
@@ -35,6 +35,7 @@ def cost(plan: NetworkPlan) -> Cost:
     )
     activations = (
         math.prod(plan.sample.shape)
+        + (plan.sample.channels * math.prod(plan.resize) if plan.resize else 0)
         + 2 * plan.stem.out_channels * math.prod(plan.stem.spatial)
         + sum(map(_block_activations, plan.blocks))
         + sum(2 * linear.out_features for linear in plan.hidden)

@@ -11,8 +11,10 @@ def describe(plan: NetworkPlan) -> list[str]:
     lines = [
         _line("", "layer", "output", "parameters"),
         _line("input", "", _shape(plan.sample.channels, plan.sample.spatial)),
-        _conv_line("stem", plan.stem),
     ]
+    if plan.resize is not None:
+        lines.append(_line("", "resize", _shape(plan.sample.channels, plan.resize)))
+    lines.append(_conv_line("stem", plan.stem))
     for number, block in enumerate(plan.blocks, start=1):
         lines += _block_lines(f"block {number}", block)
     lines.append(_line("flatten", "", f"{plan.flatten:,}"))
@@ -43,7 +45,8 @@ def _block_lines(part: str, block: BlockPlan) -> list[str]:
 
 
 def _conv_line(part: str, conv: ConvPlan) -> str:
-    text = f"conv {_size(conv.kernel, conv.spatial)} - norm - relu"
+    stride = f", stride {conv.stride}" if conv.stride > 1 else ""
+    text = f"conv {_size(conv.kernel, conv.spatial)}{stride} - norm - relu"
     return _line(part, text, _shape(conv.out_channels, conv.spatial), f"{conv_params(conv):,}")
 
 

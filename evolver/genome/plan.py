@@ -4,7 +4,8 @@ Cost, phenotype hash and drawing are derived from a plan, and the torch decoder 
 from it. The rules of decoding stand here and nowhere else:
 
 - The stem is a 3-wide convolution. Every convolution has no bias, 'same' padding and stride 1, and is
-  followed by batch normalisation and ReLU.
+  followed by batch normalisation and ReLU. (The stem of a network that is brought to other data may have
+  a stride, and resize the samples before: ``evolver.genome.transfer``.)
 - A pool halves or quarters every spatial size, rounding down. One that would make a size less than 1
   is dropped, so that every code decodes for every input size. Consecutive pools of one kind merge
   into one: floor(floor(n / a) / b) = floor(n / (a b)), and maxima of maxima are maxima.
@@ -37,12 +38,16 @@ STEM_CHANNELS = 64
 
 @dataclass(frozen=True, slots=True)
 class ConvPlan:
-    """Convolution (no bias, 'same' padding) - batch normalisation - ReLU. ``spatial`` is its output's."""
+    """Convolution (no bias, 'same' padding) - batch normalisation - ReLU. ``spatial`` is its output's.
+
+    With a stride, the kernel is odd.
+    """
 
     in_channels: int
     out_channels: int
     kernel: int
     spatial: tuple[int, ...]
+    stride: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,10 @@ class LinearPlan:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """Stem, blocks, flattening to ``flatten`` features, hidden dense layers, output layer."""
+    """Stem, blocks, flattening to ``flatten`` features, hidden dense layers, output layer.
+
+    ``resize`` is the size to which a sample is brought before the stem; None where it has it already.
+    """
 
     sample: Sample
     stem: ConvPlan
@@ -95,6 +103,7 @@ class NetworkPlan:
     flatten: int
     hidden: tuple[LinearPlan, ...]
     output: LinearPlan
+    resize: tuple[int, ...] | None = None
 
 
 def plan(genome: Genome, sample: Sample, stem_channels: int = STEM_CHANNELS) -> NetworkPlan:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from evolver.evaluation import DatasetRef, Resume, Task
+from evolver.evaluation import DatasetRef, Origin, Resume, Task, Weights
 from evolver.space import Sample
 from evolver.store import single
 from evolver.store.leases import Lease
@@ -113,7 +113,8 @@ _IS_CLAIMABLE = and_(evaluation.c.state == "pending", evaluation.c.waits_for.is_
 def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
     """The experiments that may have work: running ones, and those with other than search work waiting.
 
-    With ``names``, only those. A search on one data set and its transfer to another are two offers.
+    With ``names``, only those. A search on one data set and its transfer to another are two offers, and
+    that of the search comes first: a transfer takes what workers the search leaves.
     """
     waiting = (
         select(evaluation.c.experiment_id, evaluation.c.dataset_id)
@@ -135,7 +136,7 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
         )
         .join(both, both.c.experiment_id == experiment.c.id)
         .join(dataset, dataset.c.id == both.c.dataset_id)
-        .order_by(experiment.c.id, dataset.c.id)
+        .order_by(experiment.c.id, dataset.c.id != experiment.c.dataset_id, dataset.c.id)
     )
     if names:
         query = query.where(experiment.c.name.in_(list(names)))
@@ -202,7 +203,7 @@ def claim(
             lease_s=lease_s,
             fault_pause_s=FAULT_PAUSE_S,
         )
-        return None if row is None else _claim_of(row, token, row.resume_key and _resume(row))
+        return None if row is None else _claim_of(connection, row, token, row.resume_key and _resume(row))
     host = connection.execute(select(worker.c.host).where(worker.c.id == worker_id)).scalar()
     chosen = _next_claimable(connection, worker_id, in_turn)
     if host is None or chosen is None:
@@ -234,7 +235,7 @@ def claim(
             versions=dict(versions),
         )
     )
-    return _claim_of(_task_row(connection, chosen), token, _last_checkpoint(connection, chosen))
+    return _claim_of(connection, _task_row(connection, chosen), token, _last_checkpoint(connection, chosen))
 
 
 def _next_claimable(connection: Connection, worker_id: int, offers: Sequence[Offer]) -> int | None:
@@ -298,7 +299,8 @@ def _task_row(connection: Connection, evaluation_id: int) -> Any:
     return connection.execute(query).one()
 
 
-def _claim_of(row: Any, token: str, resume: Resume | None) -> Claim:
+def _claim_of(connection: Connection, row: Any, token: str, resume: Resume | None) -> Claim:
+    is_transfer = row.purpose == "transfer"
     task = Task(
         evaluation_id=row.evaluation_id,
         genome_id=row.genome_id,
@@ -310,18 +312,38 @@ def _claim_of(row: Any, token: str, resume: Resume | None) -> Claim:
         space_settings=row.space_settings,
         code=row.code,
         dataset=_dataset_ref(row),
-        limit_train=row.limit_train,
+        limit_train=None if is_transfer else row.limit_train,  # it is of the search's own data
         recipe=row.recipe,
         objectives=tuple(row.objectives),
         seed=training_seed(row.seed, row.birth, row.seed_no),
         timeout_s=row.timeout_s if row.purpose in ("search", "repeat") else None,
         resume=resume,
+        origin=_origin(connection, row.evaluation_id) if is_transfer else None,
     )
     return Claim(Lease(row.evaluation_id, token), task, row.experiment_id, row.experiment, row.attempts)
 
 
 def _resume(row: Any) -> Resume:
     return Resume(row.resume_key, row.resume_sha256, row.resume_epoch)
+
+
+def _origin(connection: Connection, evaluation_id: int) -> Origin:
+    """Where the genome of a transfer comes from. Read apart: few claims are of transfers."""
+    kept = and_(checkpoint.c.evaluation_id == evaluation.c.init_from, checkpoint.c.kind == "weights")
+    query = (
+        select(dataset.c.sample, evaluation.c.init_from, checkpoint.c.key, checkpoint.c.sha256)
+        .select_from(evaluation)
+        .join(experiment, experiment.c.id == evaluation.c.experiment_id)
+        .join(dataset, dataset.c.id == experiment.c.dataset_id)
+        .join(checkpoint, kept, isouter=True)
+        .where(evaluation.c.id == evaluation_id)
+        .order_by(checkpoint.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one()
+    # Without the row of its file, the evaluator must say so, and not train from scratch.
+    weights = Weights(row.init_from, row.key or "", row.sha256 or "") if row.init_from else None
+    return Origin(Sample.from_json(row.sample), weights)
 
 
 def training_seed(seed: int, birth: int, seed_no: int) -> int:

@@ -1,4 +1,4 @@
-"""One genome in full: its evaluations, attempts, curves, final trainings and ancestors."""
+"""One genome in full: its evaluations, attempts, curves and ancestors."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
         params=row.params,
         flops=row.flops,
         born_at=row.born_at,
-        parent_ids=_parents(connection, [genome_id]).get(genome_id, ()),
+        parent_ids=parents_of(connection, [genome_id]).get(genome_id, ()),
         evaluations=tuple(_evaluation_fact(connection, one, row) for one in evaluations),
     )
 
@@ -215,41 +215,6 @@ def codes(connection: Connection, genome_ids: Sequence[int]) -> dict[int, Json]:
     return {row.id: row.code for row in connection.execute(query)}
 
 
-@dataclass(frozen=True, slots=True)
-class RetrainFact:
-    """A final training of a genome; ``values`` by name, ``weights`` is the key of its kept weights."""
-
-    evaluation_id: int
-    genome_id: int
-    seed_no: int
-    state: str
-    failure_kind: str | None
-    failure_message: str | None
-    values: dict[str, float]
-    weights: str | None
-
-
-def retrainings(connection: Connection, genome_ids: Sequence[int], recipe_id: int) -> list[RetrainFact]:
-    """The last final training of each of these genomes under a recipe, in the order of ``genome_ids``."""
-    rows = connection.execute(
-        select(evaluation)
-        .where(
-            evaluation.c.genome_id.in_(list(genome_ids)),
-            evaluation.c.purpose == "retrain",
-            evaluation.c.recipe_id == recipe_id,
-        )
-        .order_by(evaluation.c.seed_no)
-    )
-    last = {row.genome_id: row for row in rows}
-    found: list[RetrainFact] = []
-    for row in (last[genome_id] for genome_id in genome_ids if genome_id in last):
-        found.append(
-            RetrainFact(row.id, row.genome_id, row.seed_no, row.state, row.failure_kind,
-                        row.failure_message, _values(connection, row.id), _weights(connection, row.id))
-        )  # fmt: skip
-    return found
-
-
 # --- lineage -----------------------------------------------------------------------------------------
 
 
@@ -276,7 +241,7 @@ def lineage(connection: Connection, genome_id: int) -> list[Ancestor]:
         distances.update(dict.fromkeys(generation, distance))
         rows = connection.execute(select(genome.c.id, genome.c.operator).where(genome.c.id.in_(generation)))
         operators.update({row.id: row.operator for row in rows})
-        found = _parents(connection, generation)
+        found = parents_of(connection, generation)
         parents.update(found)
         generation = sorted({parent for ids in found.values() for parent in ids} - distances.keys())
         distance += 1
@@ -285,7 +250,8 @@ def lineage(connection: Connection, genome_id: int) -> list[Ancestor]:
     return [Ancestor(key, parents.get(key, ()), operators[key], away) for key, away in distances.items()]
 
 
-def _parents(connection: Connection, genome_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+def parents_of(connection: Connection, genome_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """The parents of genomes, by id; a genome without any is left out."""
     query = (
         select(parentage.c.child_id, parentage.c.parent_id)
         .where(parentage.c.child_id.in_(list(genome_ids)))

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from evolver import doctor, recipe, retraining
-from evolver.cli import retrain
+from evolver.cli import infull
 from evolver.errors import LeaseLost, NotFound
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, leadership, leases
@@ -111,7 +111,7 @@ def test_no_scheduler_leads_it_even_when_the_remover_was_killed_long_ago(databas
 def test_a_retraining_that_is_waited_for_ends_with_the_reason(database: Database) -> None:
     found = factories.finished(database)
     asked = do(database, retraining.enqueue, found, (), recipe.parse(found.settings.recipe))
-    assert {one.state for one in retrain._rows(database, asked)} == {"pending"}
+    assert {one.state for one in infull.rows(database, asked)} == {"pending"}
     do(database, experiments.begin_removal, found)
     with pytest.raises(NotFound, match="were deleted meanwhile"):
-        retrain._rows(database, asked)
+        infull.rows(database, asked)
