@@ -131,7 +131,7 @@ def _write_members(connection: Connection, made: Experiment, genomes: int) -> No
 
 
 def _space(made: Experiment) -> Any:
-    from evolver.step import load_space
+    from evolver.terms import load_space
 
     return load_space(made)
 

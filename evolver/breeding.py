@@ -6,29 +6,32 @@ can be derived again. The generator is drawn from in a fixed order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import Any, Generic, Literal
+from types import MappingProxyType
+from typing import Any, Generic
 
+import numpy as np
 from numpy.random import Generator
 
 from evolver.constraints import Constraints
+from evolver.credit import BOTH, CROSSOVER, Credit, arms, draw
+from evolver.density import rarities
 from evolver.errors import SpaceExhausted
 from evolver.rng import birth_rng
 from evolver.selection.base import Population, Selector
-from evolver.space import Cost, G, Sample, Space
+from evolver.space import MUTATION_OF_KIND, Cost, G, HasMutations, Sample, Space
 
 BREEDER_VERSION = 1
 """Raised whenever the same inputs would breed another child."""
 
 TRIES = 20
-"""How often a child whose phenotype was seen is bred again, by parents and then at random."""
+"""How many genomes are made where all are duplicates, by parents and then at random."""
 
 MAX_TRIES = 1_000
 """How many genomes are tried in all before the limits count as impossible."""
-
-Operator = Literal["random", "crossover", "mutation", "crossover+mutation", "seed"]
 
 _VALUE_BYTES = 4
 _VALUES_PER_PARAM = 3
@@ -68,6 +71,32 @@ class Limits:
         return values * _VALUE_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """How the children of a full population are bred; as it stands here: plainly.
+
+    ``parents``: as the selector draws them, or of two pairs that it draws the one that was used less often.
+    ``candidates``: how many children are made, of which one is born; ``cheap`` has the objectives by which it
+    is chosen, as columns of the population's objectives and names of costs. ``operators``: with the space's
+    fixed probabilities, or drawn by their credit.
+    """
+
+    parents: str = "drawn"
+    candidates: int = 1
+    cheap: tuple[tuple[int, str], ...] = ()
+    operators: str = "fixed"
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of parents are asked of the selector for a child."""
+        return 2 if self.parents == "least-used" else 1
+
+
+PLAIN = Practice()
+UNUSED: Mapping[int, int] = MappingProxyType({})
+NO_CREDIT: Credit = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Birth(Generic[G]):
     """A child as it is born.
@@ -81,7 +110,7 @@ class Birth(Generic[G]):
     genome: G
     phenotype: str
     cost: Cost
-    operator: Operator
+    operator: str
     parents: tuple[int, ...]
     slot: int
     tries: int
@@ -100,33 +129,54 @@ def breed(
     genome_of: Callable[[int], G],
     seen: Callable[[str], int | None],
     limits: Limits,
+    practice: Practice = PLAIN,
+    uses: Mapping[int, int] = UNUSED,
+    credit: Credit = NO_CREDIT,
 ) -> Birth[G]:
     """Breed child number ``birth`` (from 1); ``seed`` is the experiment's.
 
-    ``genome_of`` finds the genome of an id in the population, ``seen`` the genome id of a phenotype.
-    A child that is a duplicate or beyond the limits is bred again: from parents if the population is
-    full, then at random, ``TRIES`` times each. Then the last duplicate is kept.
+    ``genome_of`` finds the genome of an id in the population, ``seen`` the genome id of a phenotype;
+    ``uses`` tells how many children holders of slots have among the births before this one, ``credit`` how
+    operators did so far, where the practice asks for that.
+
+    If the population is full, parents have children until there are as many candidates as the practice
+    asks for, or ``TRIES`` children were none: duplicates, or beyond the limits. One candidate is kept. If
+    there is none, and while the population is not full, genomes are random, until one is new; after
+    ``TRIES`` of them the last duplicate is kept.
 
     Raises SpaceExhausted when no genome within the limits comes up in ``MAX_TRIES``.
     """
     rng = birth_rng(seed, birth)
     slot = (birth - 1) % selector.slots
-    enough = 2 * TRIES if population.is_full else TRIES
-    kept: Birth[G] | None = None
-    candidates = _candidates(space, selector, population, state, slot, genome_of, rng)
-    for tries, (genome, operator, parents) in enumerate(islice(candidates, MAX_TRIES), start=1):
-        cost = space.cost(genome, sample)
-        if limits.admits(cost):
-            phenotype = space.phenotype(genome, sample)
-            twin = seen(phenotype)
-            kept = Birth(birth, genome, phenotype, cost, operator, parents, slot, tries, twin)
-            if twin is None:
-                return kept
-        if kept is not None and tries >= enough:
-            return replace(kept, tries=tries)
+    trials = _Trials(space, sample, birth, slot, limits, seen)
+    enough = TRIES
+    if population.is_full:
+        enough += TRIES - 1 + practice.candidates
+        pairs = _pairs(selector, population, state, slot, practice, uses, rng)
+        child_of = partial(_child, space)
+        if practice.operators == "learned":
+            kinds = space.mutations() if isinstance(space, HasMutations) else {}
+            child_of = partial(_learned_child, space, kinds, credit)
+        for first, second in islice(pairs, TRIES - 1 + practice.candidates):
+            trials.add(*child_of(first, second, genome_of, rng))
+            if len(trials.candidates) == practice.candidates:
+                break
+        if trials.candidates:
+            return replace(_chosen(trials.candidates, population, practice, rng), tries=trials.tries)
+    while trials.tries < MAX_TRIES:
+        trials.add(space.random(rng), "random", ())
+        if trials.candidates:
+            return trials.candidates[0]
+        if trials.duplicate is not None and trials.tries >= enough:
+            return replace(trials.duplicate, tries=trials.tries)
     raise SpaceExhausted(
         f"no genome within {limits} in {MAX_TRIES} tries: loosen the limits or choose another space"
     )
+
+
+def uses_of(uses: Mapping[int, int], population: Population) -> dict[int, int]:
+    """The uses of those who hold a slot now; who has just come has none. Children are to be added to it."""
+    return {holder: uses.get(holder, 0) for holder in population.genome_ids if holder is not None}
 
 
 def sow(
@@ -144,32 +194,101 @@ def sow(
     return Birth(birth, genome, phenotype, cost, "seed", (), slot, 1, seen(phenotype))
 
 
-def _candidates(
+class _Trials(Generic[G]):
+    """The genomes that were made for one birth: how many, those that are new, and the last that is not."""
+
+    def __init__(
+        self,
+        space: Space[G],
+        sample: Sample,
+        birth: int,
+        slot: int,
+        limits: Limits,
+        seen: Callable[[str], int | None],
+    ) -> None:
+        self._space, self._sample, self._birth, self._slot = space, sample, birth, slot
+        self._limits, self._seen = limits, seen
+        self.tries = 0
+        self.candidates: list[Birth[G]] = []
+        self.duplicate: Birth[G] | None = None
+
+    def add(self, genome: G, operator: str, parents: tuple[int, ...]) -> None:
+        """One more genome; it is forgotten if it is beyond the limits, or a candidate's twin."""
+        self.tries += 1
+        cost = self._space.cost(genome, self._sample)
+        if not self._limits.admits(cost):
+            return
+        phenotype = self._space.phenotype(genome, self._sample)
+        if any(phenotype == other.phenotype for other in self.candidates):
+            return
+        twin = self._seen(phenotype)
+        made = Birth(self._birth, genome, phenotype, cost, operator, parents, self._slot, self.tries, twin)
+        if twin is None:
+            self.candidates.append(made)
+        else:
+            self.duplicate = made
+
+
+def _chosen(
+    candidates: Sequence[Birth[G]], population: Population, practice: Practice, rng: Generator
+) -> Birth[G]:
+    """One of the candidates, the likelier the thinner the population is at its cheap objectives."""
+    if len(candidates) == 1:
+        return candidates[0]
+    slots = list({holder: slot for slot, holder in enumerate(population.genome_ids)}.values())
+    holders = population.objectives[np.ix_(slots, [column for column, _ in practice.cheap])]
+    points = [[float(getattr(one.cost, name)) for _, name in practice.cheap] for one in candidates]
+    shares = np.cumsum(rarities(np.array(points), holders))
+    return candidates[int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))]
+
+
+def _child(
+    space: Space[G], first: int, second: int, genome_of: Callable[[int], G], rng: Generator
+) -> tuple[G, str, tuple[int, ...]]:
+    """A child of two genomes, which may be one and the same, with its operator and parents."""
+    if first == second:
+        return space.mutate(genome_of(first), rng), "mutation", (first,)
+    child = space.crossover(genome_of(first), genome_of(second), rng)
+    if rng.random() < space.mutation_probability:
+        return space.mutate(child, rng), "crossover+mutation", (first, second)
+    return child, "crossover", (first, second)
+
+
+def _learned_child(
     space: Space[G],
+    kinds: Mapping[str, Callable[[G, Generator], G]],
+    credit: Credit,
+    first: int,
+    second: int,
+    genome_of: Callable[[int], G],
+    rng: Generator,
+) -> tuple[G, str, tuple[int, ...]]:
+    """As ``_child``, with the operator drawn by credit; a mutation is of the first parent."""
+    operator = draw(credit, arms(kinds, crosses=first != second), rng)
+    if operator in (CROSSOVER, BOTH):
+        child = space.crossover(genome_of(first), genome_of(second), rng)
+        return space.mutate(child, rng) if operator == BOTH else child, operator, (first, second)
+    is_kind = operator.startswith(MUTATION_OF_KIND)
+    mutate = kinds[operator.removeprefix(MUTATION_OF_KIND)] if is_kind else space.mutate
+    return mutate(genome_of(first), rng), operator, (first,)
+
+
+def _pairs(
     selector: Selector,
     population: Population,
     state: Mapping[str, Any],
     slot: int,
-    genome_of: Callable[[int], G],
+    practice: Practice,
+    uses: Mapping[int, int],
     rng: Generator,
-) -> Iterator[tuple[G, Operator, tuple[int, ...]]]:
-    """Genomes with their operator and parents, without end: a full population's children come first."""
-    if population.is_full:
-        for _ in range(TRIES):
-            parents = selector.parents(population, state, slot, rng)
-            if parents is None:
-                break
-            first, second = (_holder(population, parent) for parent in parents)
-            if first == second:
-                yield space.mutate(genome_of(first), rng), "mutation", (first,)
-                continue
-            child = space.crossover(genome_of(first), genome_of(second), rng)
-            if rng.random() < space.mutation_probability:
-                yield space.mutate(child, rng), "crossover+mutation", (first, second)
-            else:
-                yield child, "crossover", (first, second)
+) -> Iterator[tuple[int, int]]:
+    """The genome ids of two parents, again and again; none where children are to be random."""
     while True:
-        yield space.random(rng), "random", ()
+        drawn = [selector.parents(population, state, slot, rng) for _ in range(practice.pairs)]
+        pairs = [(_holder(population, pair[0]), _holder(population, pair[1])) for pair in drawn if pair]
+        if not pairs:
+            return
+        yield min(pairs, key=lambda pair: uses.get(pair[0], 0) + uses.get(pair[1], 0))
 
 
 def _holder(population: Population, slot: int) -> int:

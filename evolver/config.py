@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -18,8 +18,8 @@ from evolver.breeding import BREEDER_VERSION, breed
 from evolver.datasets.spec import split_counts
 from evolver.errors import InvalidInput, SpaceExhausted, UnknownName
 from evolver.selection.base import Population
-from evolver.step import limits
 from evolver.store.experiments import Experiment, NewDataset, Settings
+from evolver.terms import cheap_objectives, limits
 from evolver.validation import first_fault
 
 SPLIT_SEED = 0
@@ -59,6 +59,9 @@ class ExperimentConfig(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     max_attempts: int = Field(default=3, ge=1, le=INTEGER_MAX)
     front_limit: int = Field(default=1000, ge=1, le=INTEGER_MAX)
+    parents: Literal["drawn", "least-used"] = "drawn"
+    candidates: int = Field(default=1, ge=1, le=64)
+    operators: Literal["fixed", "learned"] = "fixed"
     seed_genomes: str | None = Field(default=None, min_length=1)
     seed_from: str | None = Field(default=None, min_length=1)
 
@@ -98,6 +101,12 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
         raise InvalidInput(
             f"the budget ({config.budget}) is smaller than the population ({config.population}): "
             "no generation of parents would ever be complete; raise --budget or lower --population"
+        )
+    if config.candidates > 1 and not cheap_objectives(config.objectives):
+        raise InvalidInput(
+            "candidates are chosen by objectives that are known before training, and none of "
+            f"{_shown(config.objectives)} is: leave --candidates out, or add one, for instance "
+            f"--objectives {','.join([*config.objectives, 'params'])}"
         )
     return config
 
@@ -144,6 +153,9 @@ def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings
         max_attempts=config.max_attempts,
         front_limit=config.front_limit,
         breeder_version=BREEDER_VERSION,
+        parents=config.parents,
+        candidates=config.candidates,
+        operators=config.operators,
         constraints=constraints.parse(config.constraints, config.objectives, registry.names("objective")),
         seed_genomes=None if config.seed_genomes is None else seeding.shown_source(config.seed_genomes),
         seed_from=config.seed_from,

@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolver import selection
-from evolver.breeding import BREEDER_VERSION, Birth, breed, sow
+from evolver.births import Recent
+from evolver.breeding import BREEDER_VERSION, Birth, breed, sow, uses_of
 from evolver.errors import EvolverError, InvalidGenome, InvalidInput, SpaceExhausted, VersionDiffers
-from evolver.search import Entry, Exit, MembershipChange, SearchState, ingest
+from evolver.search import Entry, Exit, MembershipChange, SearchState
 from evolver.selection.base import Objectives
-from evolver.step import Recent, limits, load_space, violation
 from evolver.store import experiments, history, seeds, steps
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from evolver.store.history import BornRow, MembershipRow
 from evolver.store.seeds import Seed
 from evolver.store.steps import Ended
+from evolver.terms import limits, load_space, practice, take_in
 
 PAGE = 500
 """Births or results that are read at a time."""
@@ -120,6 +121,8 @@ class _Replayer:
         self.is_whole = until is None
         self.stays = _Stays()
         self.genomes = Recent(8 * settings.population)
+        self.practice = practice(settings)
+        self.uses: dict[int, int] = {}
         self.taken: dict[int, Seed] = {}
         self.births = self.results = self.changes = self.not_comparable = self.born_after = 0
         self.differences: list[str] = []
@@ -145,17 +148,10 @@ class _Replayer:
 
     def _ingest(self, one: Ended) -> None:
         settings = self.experiment.settings
-        self.state, changes = ingest(
-            self.selector,
-            self.state,
-            genome_id=one.genome_id,
-            slot=one.slot,
-            objectives=one.objectives,
-            front_limit=settings.front_limit,
-            violation=violation(settings, one.objectives),
-        )
+        self.state, changes = take_in(settings, self.selector, self.state, one)
         self.results += 1
         self.changes += len(changes)
+        self.uses = uses_of(self.uses, self.state.population)
         for change in changes:
             self.differences += self.stays.compare(change, self.records.last)
         seed = self.taken.pop(one.genome_id, None)
@@ -175,6 +171,12 @@ class _Replayer:
                 f"{self.born_after}"
             )
         self.born_after = row.born_after_ingest
+        self._compare_derived(row)
+        for parent in row.parents:
+            if parent in self.uses:
+                self.uses[parent] += 1
+
+    def _compare_derived(self, row: BornRow) -> None:
         if row.breeder_version != BREEDER_VERSION:
             self.not_comparable += 1
             return
@@ -215,6 +217,9 @@ class _Replayer:
             genome_of=self._genome_of,
             seen=seen,
             limits=limits(self.experiment.settings),
+            practice=self.practice,
+            uses=self.uses,
+            credit=self.state.credit,
         )
 
     def _genome_of(self, genome_id: int) -> Any:
@@ -228,6 +233,10 @@ class _Replayer:
             self.differences.append(
                 f"counters say {found.born} births and {found.ingested} results, "
                 f"the rows {self.births} and {self.results}"
+            )
+        if self.is_whole and self.state.credit != found.operator_credit:
+            self.differences.append(
+                f"operator_credit is {found.operator_credit}, derived {self.state.credit}"
             )
 
     def _described(self) -> State:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from evolver import credit
+from evolver.credit import Credit
 from evolver.selection import archive
 from evolver.selection.archive import Front, FrontUpdate
 from evolver.selection.base import Population, Selection, Selector
@@ -43,12 +45,15 @@ MembershipChange = Entry | Exit
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchState:
-    """Population, front, the selector's own state, and the number of results ingested so far."""
+    """Population, front, the selector's own state, the number of results ingested so far, and the credit of
+    operators where they are learned.
+    """
 
     population: Population
     front: Front
     selector_state: Mapping[str, Any]
     ingested: int
+    credit: Credit
 
     @classmethod
     def initial(cls, selector: Selector, objectives: int) -> SearchState:
@@ -57,6 +62,7 @@ class SearchState:
             Front.empty(objectives),
             selector.initial_state(),
             ingested=0,
+            credit={},
         )
 
 
@@ -69,14 +75,16 @@ def ingest(
     objectives: Sequence[float] | None,
     front_limit: int,
     violation: float = 0.0,
+    operator: str | None = None,
 ) -> tuple[SearchState, list[MembershipChange]]:
     """Take in the next result: ``objectives`` is None for a failure, which takes a number and no more.
 
     ``violation`` says by how much the genome breaks constraints; above 0.0 it never enters the front.
+    ``operator`` is the one that bred it, if that is to learn whether the genome enters the front.
     """
     number = state.ingested + 1
     if objectives is None:
-        return replace(state, ingested=number), []
+        return replace(state, ingested=number, credit=_taught(state.credit, operator, success=False)), []
     vector = np.asarray(objectives, dtype=np.float64)
     selection = selector.insert(state.population, state.selector_state, genome_id, vector, slot, violation)
     update = (
@@ -85,7 +93,12 @@ def ingest(
         else FrontUpdate(state.front, entered=False, left=())
     )
     changes = [*_population_changes(selection, number), *_front_changes(update, genome_id, number)]
-    return SearchState(selection.population, update.front, selection.state, number), changes
+    learned = _taught(state.credit, operator, success=update.entered)
+    return SearchState(selection.population, update.front, selection.state, number, learned), changes
+
+
+def _taught(known: Credit, operator: str | None, *, success: bool) -> Credit:
+    return known if operator is None else credit.after(known, operator, success=success)
 
 
 def _population_changes(selection: Selection, number: int) -> list[MembershipChange]:

@@ -23,10 +23,10 @@ from sqlalchemy import Connection
 from evolver import objectives, registry
 from evolver.errors import InvalidGenome, InvalidInput, UnknownName
 from evolver.space import HasKnownGenomes, Json, Space
-from evolver.step import limits
 from evolver.store import experiments, seeds
 from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.store.seeds import Evaluated, Seed
+from evolver.terms import limits
 
 ALL_KNOWN = "known"
 """Stands for all networks that the space knows."""

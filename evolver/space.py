@@ -8,11 +8,12 @@ Sample           the shape of one sample of the data set that a genome is decode
 Cost             what a genome costs, by arithmetic.
 Space            the interface.
 HasKnownGenomes  what a space may have beside it: genomes to begin a search with.
+HasMutations     what a space may have beside it: mutations of one kind each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # reading a status needs the types below, and no numpy
 
 G = TypeVar("G")
 Json = Any
+MUTATION_OF_KIND = "mutation:"
+"""Begins the recorded operator of a mutation of one kind; its name follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +139,13 @@ class HasKnownGenomes(Protocol):
 
     def known_genomes(self) -> Mapping[str, Any]:
         """Well-known genomes by name, within all bounds: the same ones for the same settings."""
+        ...
+
+
+@runtime_checkable
+class HasMutations(Protocol):
+    """What a space may offer beside its interface; where operators are learned, each kind is one."""
+
+    def mutations(self) -> Mapping[str, Callable[[Any, Generator], Any]]:
+        """Mutations of one kind each, by name: as ``mutate``, and the same ones for the same settings."""
         ...

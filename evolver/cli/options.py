@@ -94,6 +94,14 @@ def experiment_options(function: F) -> F:
             click.option("--max-params", type=int, metavar="N", help="Refuse larger networks at birth."),
             click.option("--timeout", type=float, metavar="S", help="Seconds that one training may take."),
             click.option("--max-attempts", type=int, metavar="N", help="Tries after crashes. [default: 3]"),
+            click.option("--parents", metavar="HOW", help="drawn or least-used. [default: drawn]"),
+            click.option(
+                "--candidates",
+                type=int,
+                metavar="N",
+                help="Children of which one is born, chosen by params or flops. [default: 1]",
+            ),
+            click.option("--operators", metavar="HOW", help="fixed or learned. [default: fixed]"),
             click.option(
                 "--seed-genomes",
                 metavar="FILE.json|NAMES",

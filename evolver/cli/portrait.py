@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from evolver.cli.output import counted, duration, label, shown, table
 from evolver.errors import EvolverError
-from evolver.step import load_space
 from evolver.store.details import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
 from evolver.store.experiments import Experiment
+from evolver.terms import load_space
 
 EPOCHS_SHOWN = 12
 TREE_LINES = 60

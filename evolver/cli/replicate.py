@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from evolver.cli import INTERRUPTED
+from evolver.cli.completing import experiment_names
 from evolver.cli.display import Display
 from evolver.cli.options import ANSWER_S, DATA_DIR, db_option, examples, json_option, opened, worker_options
 from evolver.cli.output import console, counted, echo_json
@@ -27,7 +28,7 @@ MAX_SEED = 2**63 - 1
         "evolver replicate demo --runs 5 --workers 0    # only makes them",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--runs", type=click.IntRange(1, 1000), required=True, metavar="K", help="Replicates in all.")
 @click.option("--start-seed", type=click.IntRange(0, MAX_SEED - 1000), metavar="S",
               help="Seed of the first. [default: the seed of NAME + 1]")  # fmt: skip

@@ -98,7 +98,7 @@ def _values_of(found: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:
         key: getattr(own, key)
         for key in ("objectives", "selector", "evaluator", "population", "budget", "seed", "limit_train",
                     "max_hours", "patience", "max_params", "max_memory_bytes", "max_attempts", "front_limit",
-                    "seed_genomes", "seed_from")
+                    "parents", "candidates", "operators", "seed_genomes", "seed_from")
     }  # fmt: skip
     values["constraints"] = [str(one) for one in own.constraints]
     values |= {"dataset": found.dataset.name, "timeout": own.timeout_s, "space": own.space}

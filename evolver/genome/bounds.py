@@ -115,6 +115,14 @@ class Bounds(BaseModel):
             dense=(IntegerField(*self.dense_units),),
         )
 
+    def by_mutation(self) -> dict[str, Bounds]:
+        """The same bounds with mutations of one kind, by the name of the kind."""
+        shares = {"add": (1.0, 0.0), "alter": (0.0, 0.0), "remove": (0.0, 1.0)}
+        return {
+            kind: self.model_copy(update={"add_share": add, "remove_share": remove})
+            for kind, (add, remove) in shares.items()
+        }
+
     def to_json(self) -> dict[str, Json]:
         """All settings as JSON."""
         return self.model_dump(mode="json")

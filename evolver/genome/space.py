@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from numpy.random import Generator
@@ -62,6 +63,10 @@ class ConvSpace:
         """A changed copy, within all bounds."""
         return operators.mutate(genome, self.bounds, rng)
 
+    def mutations(self) -> Mapping[str, Callable[[Genome, Generator], Genome]]:
+        """Mutations that only add, only alter or only remove genes; what the bounds forbid is altered."""
+        return {kind: partial(_mutate_by, bounds) for kind, bounds in self.bounds.by_mutation().items()}
+
     def validate(self, genome: Genome) -> None:
         """Raises InvalidGenome when the genome is outside of the bounds."""
         repair.validate(genome, self.bounds)
@@ -91,3 +96,7 @@ class ConvSpace:
     def describe(self, genome: Genome, sample: Sample) -> list[str]:
         """The decoded network in lines of at most 78 columns."""
         return describe.describe(self.plan(genome, sample))
+
+
+def _mutate_by(bounds: Bounds, genome: Genome, rng: Generator) -> Genome:
+    return operators.mutate(genome, bounds, rng)

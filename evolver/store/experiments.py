@@ -48,6 +48,7 @@ class NewDataset:
 class Settings:
     """What defines an experiment, fixed at its creation (``budget`` alone can be raised).
 
+    ``parents``, ``candidates`` and ``operators`` say how children are bred (``breeding.Practice``);
     ``seed_genomes`` and ``seed_from`` are what the user asked the search to begin with.
     """
 
@@ -71,6 +72,9 @@ class Settings:
     max_attempts: int
     front_limit: int
     breeder_version: int
+    parents: str = "drawn"
+    candidates: int = 1
+    operators: str = "fixed"
     constraints: Constraints = ()
     seed_genomes: str | None = None
     seed_from: str | None = None
@@ -95,6 +99,7 @@ class Experiment:
     started_at: datetime | None
     ended_at: datetime | None
     selector_state: Mapping[str, Json]
+    operator_credit: Mapping[str, Json]
     seeds: int
     born: int
     ingested: int
@@ -132,9 +137,10 @@ def create(
             .values(
                 **columns,
                 space_sha256=sha256_of(settings.space_settings),
-                dataset_id=_dataset_id(connection, data),
+                dataset_id=ensure_dataset(connection, data),
                 recipe_id=recipe_id(connection, settings.recipe),
                 selector_state=dict(selector_state),
+                operator_credit={},
                 seeds=len(first),
             )
             .returning(experiment.c.id)
@@ -164,7 +170,7 @@ def dataset_id(connection: Connection, data: NewDataset) -> int | None:
     return connection.execute(same.order_by(dataset.c.id)).scalar()
 
 
-def _dataset_id(connection: Connection, data: NewDataset) -> int:
+def ensure_dataset(connection: Connection, data: NewDataset) -> int:
     """The row of a data set, added when there is none."""
     found = dataset_id(connection, data)
     if found is not None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 
 from evolver.space import Json
 from evolver.store.schema import evaluation, genome, membership, parentage
-from evolver.store.steps import Ended, objective_values
+from evolver.store.steps import ENDED_COLUMNS, Ended, ended, objective_values
 
 _TWIN = genome.alias("twin")
 
@@ -74,16 +74,15 @@ def results(
 ) -> list[tuple[int, Ended]]:
     """The next results after ingest number ``after``, at most ``limit``, with their ingest numbers."""
     rows = connection.execute(
-        select(
-            evaluation.c.ingest_no, evaluation.c.id, evaluation.c.genome_id, genome.c.slot, evaluation.c.state
-        )
+        select(*ENDED_COLUMNS, evaluation.c.state, evaluation.c.ingest_no)
         .join(genome, genome.c.id == evaluation.c.genome_id)
         .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no > after)
         .order_by(evaluation.c.ingest_no)
         .limit(limit)
     ).all()
-    values = objective_values(connection, [row.id for row in rows if row.state == "done"], objectives)
-    return [(row.ingest_no, Ended(row.id, row.genome_id, row.slot, values.get(row.id))) for row in rows]
+    succeeded = [row.evaluation_id for row in rows if row.state == "done"]
+    values = objective_values(connection, succeeded, objectives)
+    return [(row.ingest_no, ended(row, values)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, exc, text
 from evolver.errors import DatabaseError, InvalidInput
 from evolver.store.schema import metadata
 
-VIEWS = ("ancestry", "failure", "front", "leaderboard", "learning_curve")
+VIEWS = ("ancestry", "failure", "front", "leaderboard", "learning_curve", "offspring")
 FUNCTIONS = ("genome_is_immutable", "parentage_is_immutable")
 """What migrations make besides the tables of ``schema.py``; a test compares."""
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 
+from evolver.space import MUTATION_OF_KIND
 from evolver.store import states
 from evolver.store.types import Id, Json, Timestamp, now
 
@@ -40,8 +41,12 @@ metadata = MetaData(
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(_listed(column, values), name=column)
+
+
+def _listed(column: str, values: tuple[str, ...]) -> str:
     listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
+    return f"{column} IN ({listed})"
 
 
 def _belongs_to(table: str, *, on_delete: str = "CASCADE") -> ForeignKey:
@@ -100,6 +105,9 @@ experiment = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("front_limit", Integer, nullable=False),
     Column("breeder_version", Integer, nullable=False),
+    Column("parents", String, nullable=False),
+    Column("candidates", Integer, nullable=False),
+    Column("operators", String, nullable=False),
     Column("seed_genomes", String),  # what the user asked for; the genomes are in seed_genome
     Column("seed_from", String),
     Column("seeds", Integer, nullable=False, server_default="0"),
@@ -108,6 +116,7 @@ experiment = Table(
     Column("ended_at", Timestamp),
     # Written by the scheduler's step only; counters, so that no reader has to count a history.
     Column("selector_state", Json, nullable=False),
+    Column("operator_credit", Json, nullable=False),  # {operator: [alpha, beta]}, where operators are learned
     Column("born", Integer, nullable=False, server_default="0"),
     Column("ingested", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
@@ -136,7 +145,11 @@ genome = Table(
     Column("params", Id, nullable=False),
     Column("flops", Id, nullable=False),
     Column("born_at", Timestamp, nullable=False, server_default=now()),
-    _one_of("operator", states.OPERATORS),
+    CheckConstraint(
+        f"{_listed('operator', states.OPERATORS)} OR "
+        f"substr(operator, 1, {len(MUTATION_OF_KIND)}) = '{MUTATION_OF_KIND}'",
+        name="operator",
+    ),
     UniqueConstraint("experiment_id", "birth"),
     Index("ix_genome_phenotype", "experiment_id", "phenotype"),
     Index("ix_genome_duplicate_of", "duplicate_of", sqlite_where=text("duplicate_of IS NOT NULL"),

@@ -50,6 +50,7 @@ EVALUATION_TRANSITIONS: Final[dict[EvaluationState, frozenset[EvaluationState]]]
 
 PURPOSES: Final = ("search", "retrain", "transfer", "repeat")
 OPERATORS: Final = ("random", "seed", "crossover", "mutation", "crossover+mutation")
+"""And ``mutation:KIND``, where KIND is the space's to name."""
 WORKER_STATES: Final = ("active", "draining", "stopped", "faulted")
 
 ATTEMPT_OUTCOMES: Final = ("running", "done", "failed", "lost", "released", "environment")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, case, func, insert, literal, select, update
 
 from evolver.errors import EvolverError, NotFound
 from evolver.search import Entry, MembershipChange
@@ -27,12 +27,27 @@ from evolver.store.types import now
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A search evaluation that ended and has no ingest number yet; ``objectives`` is None for a failure."""
+    """A search evaluation that ended and has no ingest number yet; ``objectives`` is None for a failure.
+
+    ``slot``, ``operator`` and ``is_duplicate`` are the genome's.
+    """
 
     evaluation_id: int
     genome_id: int
     slot: int
+    operator: str
+    is_duplicate: bool
     objectives: tuple[float, ...] | None
+
+
+ENDED_COLUMNS = (
+    evaluation.c.id.label("evaluation_id"),
+    evaluation.c.genome_id,
+    genome.c.slot,
+    genome.c.operator,
+    genome.c.duplicate_of.is_not(None).label("is_duplicate"),
+)
+"""All of an ``Ended`` but its objectives."""
 
 
 def newly_ended(
@@ -40,7 +55,7 @@ def newly_ended(
 ) -> list[Ended]:
     """The search evaluations that ended since the last step, in the order in which they ended."""
     query = (
-        select(evaluation.c.id, evaluation.c.genome_id, genome.c.slot, evaluation.c.state)
+        select(*ENDED_COLUMNS, evaluation.c.state)
         .join(genome, genome.c.id == evaluation.c.genome_id)
         .where(
             evaluation.c.experiment_id == experiment_id,
@@ -52,8 +67,15 @@ def newly_ended(
         .limit(limit)
     )
     rows = connection.execute(query).all()
-    values = objective_values(connection, [row.id for row in rows if row.state == "done"], objectives)
-    return [Ended(row.id, row.genome_id, row.slot, values.get(row.id)) for row in rows]
+    succeeded = [row.evaluation_id for row in rows if row.state == "done"]
+    values = objective_values(connection, succeeded, objectives)
+    return [ended(row, values) for row in rows]
+
+
+def ended(row: Row[Any], values: Mapping[int, tuple[float, ...]]) -> Ended:
+    """An ``Ended`` of a row with ``ENDED_COLUMNS`` and the values of all evaluations that have some."""
+    names = Ended.__slots__[:-1]
+    return Ended(**{name: getattr(row, name) for name in names}, objectives=values.get(row.evaluation_id))
 
 
 def objective_values(
@@ -126,6 +148,18 @@ def first_births(connection: Connection, experiment_id: int, phenotypes: Sequenc
         .group_by(genome.c.phenotype)
     )
     return {row.phenotype: row.first for row in connection.execute(query)}
+
+
+def children_of(connection: Connection, genome_ids: Sequence[int]) -> dict[int, int]:
+    """How many children each of these genomes has; those without any are left out."""
+    if not genome_ids:
+        return {}
+    query = (
+        select(parentage.c.parent_id, func.count().label("children"))
+        .where(parentage.c.parent_id.in_(list(genome_ids)))
+        .group_by(parentage.c.parent_id)
+    )
+    return {row.parent_id: row.children for row in connection.execute(query)}
 
 
 def code_of(connection: Connection, genome_id: int) -> Json:
@@ -261,9 +295,10 @@ def update_progress(
     failed: int,
     front_changed_at: int | None,
     selector_state: Mapping[str, Json],
+    operator_credit: Mapping[str, Json],
     active_s: float,
 ) -> None:
-    """Add to the counters of an experiment, and store what the selector knows.
+    """Add to the counters of an experiment, and store what the selector knows and what is known of operators.
 
     ``born``, ``ingested``, ``failed`` and ``active_s`` are increments. The budget is checked by the
     database itself (``born <= budget``).
@@ -281,5 +316,6 @@ def update_progress(
                 else_=experiment.c.front_changed_at,
             ),
             selector_state=dict(selector_state),
+            operator_credit=dict(operator_credit),
         )
     )

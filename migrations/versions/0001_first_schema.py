@@ -131,6 +131,9 @@ def _experiment() -> None:
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("front_limit", sa.Integer(), nullable=False),
         sa.Column("breeder_version", sa.Integer(), nullable=False),
+        sa.Column("parents", sa.String(), nullable=False),
+        sa.Column("candidates", sa.Integer(), nullable=False),
+        sa.Column("operators", sa.String(), nullable=False),
         sa.Column("seed_genomes", sa.String(), nullable=True),
         sa.Column("seed_from", sa.String(), nullable=True),
         sa.Column("seeds", sa.Integer(), server_default="0", nullable=False),
@@ -138,6 +141,7 @@ def _experiment() -> None:
         sa.Column("started_at", Timestamp, nullable=True),
         sa.Column("ended_at", Timestamp, nullable=True),
         sa.Column("selector_state", Json, nullable=False),
+        sa.Column("operator_credit", Json, nullable=False),
         sa.Column("born", sa.Integer(), server_default="0", nullable=False),
         sa.Column("ingested", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failed", sa.Integer(), server_default="0", nullable=False),
@@ -199,7 +203,8 @@ def _genome() -> None:
         sa.Column("flops", Id, nullable=False),
         sa.Column("born_at", Timestamp, server_default=now(), nullable=False),
         sa.CheckConstraint(
-            "operator IN ('random', 'seed', 'crossover', 'mutation', 'crossover+mutation')",
+            "operator IN ('random', 'seed', 'crossover', 'mutation', 'crossover+mutation') "
+            "OR substr(operator, 1, 9) = 'mutation:'",
             name="ck_genome_operator",
         ),
         sa.ForeignKeyConstraint(
@@ -559,11 +564,46 @@ JOIN experiment x ON x.id = v.experiment_id
 WHERE a.outcome IN ('failed', 'lost', 'environment')
 """
 
+# How often a genome became a parent, beside how long it took to train and how many births it could have been
+# a parent of. The last attempt is the one that ended the evaluation; what took a result over has none.
+OFFSPRING = """
+CREATE VIEW offspring AS
+SELECT x.name AS experiment, g.id AS genome_id, g.params, {seconds} AS train_s, v.ingest_no,
+       CAST(v.exposure AS {bigint}) AS exposure,
+       (SELECT count(*) FROM parentage p WHERE p.parent_id = g.id) AS children,
+       EXISTS (
+           SELECT 1 FROM membership m
+           WHERE m.experiment_id = g.experiment_id AND m.genome_id = g.id
+             AND m.kind = 'front' AND m.left_at IS NULL
+       ) AS in_front,
+       x.id AS experiment_id
+FROM (
+    SELECT e.id, e.experiment_id, e.genome_id, e.state, e.ingest_no,
+           sum(coalesce(b.births, 0))
+               OVER (PARTITION BY e.experiment_id ORDER BY e.ingest_no DESC) AS exposure
+    FROM evaluation e
+    LEFT JOIN (
+        SELECT experiment_id, born_after_ingest, count(*) AS births
+        FROM genome GROUP BY experiment_id, born_after_ingest
+    ) b ON b.experiment_id = e.experiment_id AND b.born_after_ingest = e.ingest_no
+    WHERE e.purpose = 'search' AND e.ingest_no IS NOT NULL
+) v
+JOIN experiment x ON x.id = v.experiment_id
+JOIN genome g ON g.id = v.genome_id
+LEFT JOIN attempt a ON a.evaluation_id = v.id AND a.outcome = 'done'
+WHERE v.state = 'done'
+"""
+SECONDS_SQLITE = "(julianday(a.ended_at) - julianday(a.started_at)) * 86400.0"
+SECONDS_POSTGRESQL = "EXTRACT(EPOCH FROM a.ended_at - a.started_at)::double precision"
+
 
 def _views() -> None:
+    seconds, bigint = (SECONDS_SQLITE, "INTEGER") if _on_sqlite() else (SECONDS_POSTGRESQL, "bigint")
+    offspring = OFFSPRING.format(seconds=seconds, bigint=bigint)
     ancestry = ANCESTRY_SQLITE if _on_sqlite() else ANCESTRY_POSTGRESQL
     constraints = CONSTRAINTS_SQLITE if _on_sqlite() else CONSTRAINTS_POSTGRESQL
-    for view in (FRONT, LEADERBOARD.format(constraints=constraints), ancestry, LEARNING_CURVE, FAILURE):
+    leaderboard = LEADERBOARD.format(constraints=constraints)
+    for view in (FRONT, leaderboard, ancestry, LEARNING_CURVE, FAILURE, offspring):
         op.execute(view)
 
 
@@ -587,7 +627,7 @@ def _immutability() -> None:
 
 
 def downgrade() -> None:
-    for view in ("failure", "learning_curve", "ancestry", "leaderboard", "front"):
+    for view in ("offspring", "failure", "learning_curve", "ancestry", "leaderboard", "front"):
         op.execute(f"DROP VIEW {view}")
     for table in (
         "objective_value",

@@ -27,6 +27,7 @@ from sqlalchemy.schema import CreateIndex
 
 from evolver.errors import DatabaseError
 from evolver.scheduler import Scheduler
+from evolver.space import MUTATION_OF_KIND
 from evolver.store import details, experiments, facts, leases, migrate, schema, states
 from evolver.store.db import Database, DatabaseUnavailable, resolve_url
 from tests import factories
@@ -128,7 +129,7 @@ def _names(table: Table, kind: type[Constraint]) -> set[str]:
         ("evaluation", "failure_kind", states.FAILURE_KINDS),
         ("attempt", "outcome", states.ATTEMPT_OUTCOMES),
         ("worker", "state", states.WORKER_STATES),
-        ("genome", "operator", states.OPERATORS),
+        ("genome", "operator", (*states.OPERATORS, MUTATION_OF_KIND)),
     ],
 )
 def test_the_database_knows_the_states_of_the_code(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,14 +13,32 @@ import pytest
 from numpy.random import Generator
 
 from evolver import selection
-from evolver.breeding import MAX_TRIES, TRIES, Birth, Limits, breed, sow
+from evolver.breeding import (
+    BREEDER_VERSION,
+    MAX_TRIES,
+    NO_CREDIT,
+    PLAIN,
+    TRIES,
+    UNUSED,
+    Birth,
+    Limits,
+    Practice,
+    breed,
+    sow,
+    uses_of,
+)
 from evolver.constraints import Constraint
+from evolver.credit import Credit
 from evolver.errors import SpaceExhausted
+from evolver.genome.bounds import PRESETS
+from evolver.genome.space import ConvSpace
 from evolver.rng import birth_rng
+from evolver.search import SearchState, ingest
 from evolver.selection import pareto
 from evolver.selection.base import Population, Selector
 from evolver.selection.baseline import RandomSearch
 from evolver.selection.moead import MoeaD
+from evolver.selection.nsga2 import Nsga2
 from evolver.space import Cost, Sample
 
 Vector = tuple[float, ...]
@@ -103,6 +123,9 @@ def breed_one(
     seed: int = 7,
     seen: Callable[[str], int | None] = unseen,
     limits: Limits = UNLIMITED,
+    practice: Practice = PLAIN,
+    uses: Mapping[int, int] = UNUSED,
+    credit: Credit = NO_CREDIT,
 ) -> Birth[Vector]:
     return breed(
         space,
@@ -115,6 +138,9 @@ def breed_one(
         genome_of=GENOMES.__getitem__,
         seen=seen,
         limits=limits,
+        practice=practice,
+        uses=uses,
+        credit=credit,
     )
 
 
@@ -321,3 +347,256 @@ def test_search_beats_random_search(selector_name: str, seed: int) -> None:
     random_finds = np.array([zdt1(SPACE.random(birth_rng(seed, birth))) for birth in range(1, budget + 1)])
     by_chance = pareto.hypervolume(random_finds, np.array([1.1, 1.1]))
     assert searched_hypervolume(selector_name, seed, budget) > by_chance + 0.3
+
+
+# --- parents -----------------------------------------------------------------------------------------
+
+LEAST_USED = Practice(parents="least-used")
+
+
+def test_of_two_pairs_that_was_used_less_often_breeds() -> None:
+    selector, uses = Nsga2(6, 2), {1: 0, 2: 9, 3: 0, 4: 9, 5: 0, 6: 9}
+    seconds = 0
+    for birth in range(1, 31):
+        rng = birth_rng(7, birth)
+        pairs = [
+            tuple(slot + 1 for slot in selector.parents(full_population(), {}, 0, rng)) for _ in range(2)
+        ]
+        child = breed_one(full_population(), birth, selector=selector, practice=LEAST_USED, uses=uses)
+        assert child.parents == min(pairs, key=lambda pair: uses[pair[0]] + uses[pair[1]])
+        seconds += child.parents != pairs[0]
+        unused = breed_one(full_population(), birth, selector=selector, practice=LEAST_USED)
+        assert unused.parents == pairs[0]
+    assert seconds > 5
+
+
+def test_uses_do_not_matter_unless_they_are_asked_for() -> None:
+    assert breed_one(full_population(), uses={1: 99}) == breed_one(full_population())
+
+
+def test_random_selection_has_no_pairs() -> None:
+    child = breed_one(full_population(), selector=RandomSearch(6, 2), practice=LEAST_USED)
+    assert (child.operator, child.tries) == ("random", 1)
+
+
+def test_uses_are_those_of_holders() -> None:
+    assert uses_of({1: 3, 9: 4}, full_population((1, 1, 2, 2, 2, 3))) == {1: 3, 2: 0, 3: 0}
+
+
+# --- candidates --------------------------------------------------------------------------------------
+
+BY_PARAMS = ((1, "params"),)
+
+
+def lopsided_population() -> Population:
+    """Holders of which five are alike in params, and one has by far the most."""
+    params = np.array([1_000.0, 1_010.0, 1_020.0, 1_030.0, 1_040.0, 4_000.0])
+    return Population((1, 2, 3, 4, 5, 6), np.stack([np.ones(6), params], axis=1), np.zeros(6))
+
+
+def test_one_of_so_many_candidates_is_born() -> None:
+    practice = Practice(candidates=8, cheap=BY_PARAMS)
+    child = breed_one(lopsided_population(), practice=practice)
+    assert child == breed_one(lopsided_population(), practice=practice)
+    assert (child.tries, child.duplicate_of, len(child.parents)) == (8, None, 2)
+    alone = {breed_one(lopsided_population(), birth).genome for birth in range(1, 41)}
+    chosen = {breed_one(lopsided_population(), birth, practice=practice).genome for birth in range(1, 41)}
+    assert 0 < len(alone & chosen) < 20  # the first candidate of eight is what is born without a choice
+
+
+def test_duplicates_and_what_is_beyond_the_limits_are_no_candidates() -> None:
+    seen = SeenUntil(4)
+    child = breed_one(lopsided_population(), seen=seen, practice=Practice(candidates=3, cheap=BY_PARAMS))
+    assert (child.tries, child.duplicate_of) == (6, None)
+    assert child.phenotype in seen.asked[3:]
+    bound = Limits(None, None, batch_size=64, constraints=(Constraint("params", "<=", 2_400),))
+    for birth in range(1, 10):
+        child = breed_one(
+            full_population(), birth, limits=bound, practice=Practice(candidates=5, cheap=BY_PARAMS)
+        )
+        assert child.cost.params <= 2_400
+
+
+def test_with_fewer_candidates_than_asked_for_one_of_them_is_born() -> None:
+    """All but three phenotypes are taken for duplicates."""
+    asked: list[str] = []
+
+    def seen(phenotype: str) -> int | None:
+        asked.append(phenotype)
+        return None if len(asked) <= 3 else 42
+
+    child = breed_one(lopsided_population(), seen=seen, practice=Practice(candidates=30, cheap=BY_PARAMS))
+    assert child.phenotype in asked[:3]
+    assert child.tries == TRIES - 1 + 30
+
+
+def test_without_any_candidate_a_random_genome_comes() -> None:
+    practice = Practice(candidates=3, cheap=BY_PARAMS)
+    bred = TRIES - 1 + 3
+    child = breed_one(lopsided_population(), seen=SeenUntil(bred + 2), practice=practice)
+    assert (child.operator, child.tries) == ("random", bred + 2)
+    kept = breed_one(lopsided_population(), seen=SeenUntil(10_000), practice=practice)
+    assert (kept.tries, kept.duplicate_of) == (bred + TRIES, 42)
+
+
+def test_random_births_have_no_candidates() -> None:
+    practice = Practice(candidates=8, cheap=BY_PARAMS)
+    assert breed_one(Population.empty(6, 2), practice=practice) == breed_one(Population.empty(6, 2))
+
+
+def test_equal_candidates_are_one() -> None:
+    class Coin(VectorSpace):
+        def crossover(self, first: Vector, second: Vector, rng: Generator) -> Vector:
+            return (float(rng.random() < 0.5),) * 5
+
+    child = breed_one(
+        lopsided_population(),
+        space=Coin(mutation_probability=0.0),
+        practice=Practice(candidates=3, cheap=BY_PARAMS),
+    )
+    assert child.tries == TRIES - 1 + 3
+
+
+def test_thin_regions_are_filled_more_evenly_with_candidates() -> None:
+    """The params of all that a search bred, in bins of their logarithms; 1.0 is perfectly even."""
+    evenness = {number: np.mean([evenness_of(number, seed) for seed in range(3)]) for number in (1, 16)}
+    assert evenness[16] > evenness[1] + 0.05
+
+
+def evenness_of(candidates: int, seed: int) -> float:
+    """The entropy of the params of 200 births, of which each takes the place of the oldest holder."""
+    practice = Practice(candidates=candidates, cheap=((0, "params"),))
+    selector = MoeaD(slots=20, objectives=1)
+    genomes = {number: SPACE.random(birth_rng(seed, number)) for number in range(1, 21)}
+    params = {number: float(SPACE.cost(genome, SAMPLE).params) for number, genome in genomes.items()}
+    population = Population(tuple(genomes), np.array(list(params.values()))[:, None], np.zeros(20))
+    for number in range(21, 221):
+        child = breed(
+            SPACE,
+            SAMPLE,
+            selector,
+            population,
+            selector.initial_state(),
+            birth=number,
+            seed=seed,
+            genome_of=genomes.__getitem__,
+            seen=unseen,
+            limits=UNLIMITED,
+            practice=practice,
+        )
+        genomes[number], params[number] = child.genome, float(child.cost.params)
+        population = population.with_slot(number % 20, number, np.array([params[number]]))
+    counts, _ = np.histogram([params[number] for number in range(21, 221)], bins=10, range=(500, 4_500))
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum() / np.log(10))
+
+
+# --- operators that learn ----------------------------------------------------------------------------
+
+LEARNED = Practice(operators="learned")
+
+
+class Kinds(VectorSpace):
+    """Mutations of one kind set all values to 0 or to 1."""
+
+    def mutations(self) -> Mapping[str, Callable[[Vector, Generator], Vector]]:
+        return {"up": lambda genome, rng: (1.0,) * 5, "mutation": lambda genome, rng: (0.0,) * 5}
+
+
+def test_learned_operators_are_recorded_as_they_were_drawn() -> None:
+    births = [breed_one(full_population(), birth, space=Kinds(), practice=LEARNED) for birth in range(1, 61)]
+    assert {child.operator for child in births} == {
+        "crossover", "crossover+mutation", "mutation", "mutation:mutation", "mutation:up",
+    }  # fmt: skip
+    for child in births:
+        assert len(child.parents) == (2 if child.operator.startswith("crossover") else 1)
+        assert (child.genome == (1.0,) * 5) == (child.operator == "mutation:up")
+        assert (child.genome == (0.0,) * 5) == (child.operator == "mutation:mutation")
+        assert child == breed_one(full_population(), child.birth, space=Kinds(), practice=LEARNED)
+
+
+def test_a_space_without_kinds_has_three_operators() -> None:
+    births = [breed_one(full_population(), birth, practice=LEARNED) for birth in range(1, 41)]
+    assert {child.operator for child in births} == {"crossover", "crossover+mutation", "mutation"}
+
+
+def test_operators_are_drawn_by_credit() -> None:
+    credit = {"mutation": [45.0, 5.0], "crossover": [1.0, 49.0], "crossover+mutation": [1.0, 49.0]}
+    births = [breed_one(full_population(), birth, practice=LEARNED, credit=credit) for birth in range(1, 41)]
+    assert [child.operator for child in births].count("mutation") > 38
+    fixed = [breed_one(full_population(), birth, credit=credit) for birth in range(1, 41)]
+    assert {child.operator for child in fixed} == {"crossover", "crossover+mutation"}
+
+
+def test_one_parent_on_both_sides_is_never_crossed() -> None:
+    credit = {"crossover": [49.0, 1.0], "crossover+mutation": [49.0, 1.0]}
+    for birth in range(1, 20):
+        child = breed_one(full_population((3,) * 6), birth, space=Kinds(), practice=LEARNED, credit=credit)
+        assert child.operator.startswith("mutation")
+        assert child.parents == (3,)
+
+
+def test_a_search_learns_the_operator_that_alone_succeeds() -> None:
+    """Only the mutation ``up`` improves: each is better than all before, as the slots' vectors are."""
+    selector = selection.load("nsga2", 6, 2)
+    state = SearchState.initial(selector, 2)
+    operators: list[str] = []
+    for number in range(1, 301):
+        child = breed(
+            Kinds(),
+            SAMPLE,
+            selector,
+            state.population,
+            state.selector_state,
+            birth=number,
+            seed=5,
+            genome_of=lambda genome_id: GENOMES[1],
+            seen=unseen,
+            limits=UNLIMITED,
+            practice=LEARNED,
+            credit=state.credit,
+        )
+        operators.append(child.operator)
+        is_better = child.operator in ("random", "mutation:up")
+        state, _ = ingest(
+            selector,
+            state,
+            genome_id=number,
+            slot=child.slot,
+            objectives=(1.0 / number,) * 2 if is_better else (9.0, 9.0),
+            front_limit=10,
+            operator=None if child.operator == "random" else child.operator,
+        )
+    assert operators[100:].count("mutation:up") > 160
+    assert set(state.credit) == set(operators) - {"random"}
+
+
+# --- plain breeding ----------------------------------------------------------------------------------
+
+
+def test_plain_breeding_makes_the_children_it_always_made() -> None:
+    """A change of this digest makes searches that exist impossible to replay: raise BREEDER_VERSION then."""
+    space = ConvSpace(PRESETS["tiny"])
+    genomes = {number: space.random(birth_rng(5, number)) for number in range(1, 7)}
+    points = np.random.default_rng(1).random((6, 2))
+    children = []
+    for birth in range(1, 41):
+        child = breed(
+            space,
+            SAMPLE,
+            Nsga2(6, 2),
+            Population((1, 2, 3, 4, 5, 6), points, np.zeros(6)),
+            {},
+            birth=birth,
+            seed=3,
+            genome_of=genomes.__getitem__,
+            seen=lambda phenotype: 9 if int(phenotype[0], 16) < 8 else None,
+            limits=Limits(20_000, None, 64),
+        )
+        code = space.to_json(child.genome)
+        children.append([code, child.operator, child.parents, child.tries, child.duplicate_of])
+    digest = hashlib.sha256(json.dumps(children).encode()).hexdigest()
+    assert (BREEDER_VERSION, digest) == (
+        1,
+        "d6897416217e00b41839b5641db15ea00be7da8060914722a159c3c5f03fb50f",
+    )

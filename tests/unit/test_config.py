@@ -33,6 +33,11 @@ def test_objectives_may_be_one_string() -> None:
         ({"timeout": -1}, "timeout"),
         ({"seed": -1}, "seed"),
         ({"max_hours": float("nan")}, "max-hours"),
+        ({"parents": "least_used"}, "parents must be 'drawn' or 'least-used', not 'least_used'"),
+        ({"operators": "adaptive"}, "operators must be 'fixed' or 'learned', not 'adaptive'"),
+        ({"candidates": 0}, "candidates must be at least 1, not 0"),
+        ({"candidates": 65, "objectives": "error,params"}, "candidates must be at most 64, not 65"),
+        ({"candidates": 2}, r"none of error,loss is: leave --candidates out, .* error,loss,params"),
         ({"bugdet": 3}, "unknown setting 'bugdet'; did you mean budget"),
     ],
 )
@@ -63,6 +68,14 @@ def test_unknown_names(values: dict[str, Any]) -> None:
 def test_names_that_cannot_be_used(name: str) -> None:
     with pytest.raises(InvalidInput, match="cannot be an experiment's name"):
         config.build(name, config.parse({}), HERE)
+
+
+def test_options_of_breeding() -> None:
+    values = {"objectives": "error,flops", "parents": "least-used", "candidates": 16, "operators": "learned"}
+    settings, _ = config.build("demo", config.parse(values), HERE)
+    assert (settings.parents, settings.candidates, settings.operators) == ("least-used", 16, "learned")
+    plain, _ = config.build("demo", config.parse({}), HERE)
+    assert (plain.parents, plain.candidates, plain.operators) == ("drawn", 1, "fixed")
 
 
 def test_presets_can_be_refined() -> None:

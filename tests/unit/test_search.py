@@ -75,6 +75,31 @@ def test_feasible_results_drive_out_the_infeasible(name: str) -> None:
     assert min(state.front.genome_ids) > 8
 
 
+def test_operators_learn_who_entered_the_front() -> None:
+    selector = selection.load("nsga2", 4, 2)
+    state = SearchState.initial(selector, 2)
+    results = [
+        ("mutation", (1.0, 1.0), 0.0),  # enters, being the first
+        ("mutation", (2.0, 2.0), 0.0),  # is dominated
+        ("crossover", (0.5, 2.0), 0.0),  # enters
+        (None, (0.1, 0.1), 0.0),  # enters, and teaches nothing
+        ("crossover", None, 0.0),  # failed
+        ("mutation:add", (0.0, 0.0), 1.0),  # breaks a constraint
+    ]
+    for number, (operator, objectives, violation) in enumerate(results, start=1):
+        state, _ = ingest(
+            selector,
+            state,
+            genome_id=number,
+            slot=0,
+            objectives=objectives,
+            front_limit=FRONT_LIMIT,
+            violation=violation,
+            operator=operator,
+        )
+    assert state.credit == {"mutation": [2.0, 2.0], "crossover": [2.0, 2.0], "mutation:add": [1.0, 2.0]}
+
+
 def test_a_failure_takes_a_number_and_no_more() -> None:
     selector = selection.load("nsga2", 4, 2)
     before = SearchState.initial(selector, 2)

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from evolver.genome.code import Genome
 from evolver.genome.space import ConvSpace
-from evolver.space import Sample
+from evolver.space import HasMutations, Sample
 from tests.unit.genome.factories import conv, genome, max_pool
 
 
@@ -38,6 +39,30 @@ def test_a_drawing() -> None:
         "output    linear                           10                          12,010",
         "total     12,141,504 FLOPs a sample                                 1,903,146",
     ]
+
+
+def test_mutations_of_one_kind(space: ConvSpace) -> None:
+    assert isinstance(space, HasMutations)
+    kinds = space.mutations()
+    assert sorted(kinds) == ["add", "alter", "remove"]
+    rng = np.random.default_rng(31)
+    sizes: dict[str, list[int]] = {kind: [] for kind in kinds}
+    for number in range(200):
+        parent = space.random(rng)
+        before = space.to_json(parent)
+        for kind, mutate in kinds.items():
+            child = mutate(parent, np.random.default_rng(number))
+            assert child == mutate(parent, np.random.default_rng(number))
+            space.validate(child)
+            sizes[kind].append(size(child) - size(parent))
+        assert space.to_json(parent) == before
+    assert min(sizes["add"]) >= 0 < sum(sizes["add"])
+    assert max(sizes["remove"]) <= 0 > sum(sizes["remove"])
+    assert set(sizes["alter"]) == {0}
+
+
+def size(code: Genome) -> int:
+    return sum(map(len, code.blocks)) + len(code.dense)
 
 
 def test_settings_rebuild_the_space(space: ConvSpace) -> None:
