@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from evolver.cli.display import progress_bars
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import console, counted, echo_json
+from evolver.cli.output import counted, echo_json
 from evolver.errors import InvalidInput
 from evolver.store.db import Database, resolve_url
 from evolver.store.schema import REVISION
@@ -132,7 +131,7 @@ def copy(source: str, target: str, force: bool, as_json: bool) -> None:
         if not force:
             with old.read() as connection:
                 copying.require_idle(connection)
-        with opened(target, create=True) as new, _progress(hidden=as_json) as progress:
+        with opened(target, create=True) as new, progress_bars(hidden=as_json) as progress:
             copied = copying.copy(old, new, progress, force=force)
         names = str(old), str(new)
         checkpoints = _checkpoints_of(old)
@@ -153,20 +152,3 @@ def _checkpoints_of(database: Database) -> str:
         return ""
     place = Path(database.url.database or "").resolve().with_suffix(".checkpoints")
     return f" --checkpoint-url {place}" if place.is_dir() else ""
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Callable[[str, int, int], object]]:
-    """A bar for each table, on the terminal."""
-    from rich.progress import Progress, TaskID
-
-    terminal = console(stderr=True)
-    with Progress(console=terminal, disable=hidden or not terminal.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(table: str, done: int, total: int) -> None:
-            if table not in tasks:
-                tasks[table] = bars.add_task(table, total=total)
-            bars.update(tasks[table], completed=done)
-
-        yield show

@@ -1,14 +1,20 @@
-"""A display that is redrawn in place on a terminal, and is a line from time to time elsewhere."""
+"""What is redrawn in place on a terminal: the state of a search, and bars of progress.
+
+Elsewhere, the state is a line from time to time, and there are no bars.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 5.0
 """Where the output is no terminal, a line is printed at most this often."""
@@ -59,3 +65,18 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.print(record.getMessage(), markup=False, soft_wrap=True, style="yellow")
+
+
+@contextmanager
+def progress_bars(*, hidden: bool) -> Iterator[Callable[[str, int, int], object]]:
+    """A bar for each thing that is told of: its name, how much is done, how much there is."""
+    terminal = Console(stderr=True, highlight=False)
+    with Progress(console=terminal, disable=hidden or not terminal.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield show

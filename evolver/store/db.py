@@ -45,7 +45,7 @@ def resolve_url(url: str | None) -> URL:
         parsed = make_url(given)
     except (exc.ArgumentError, ValueError):
         raise DatabaseError(
-            f"malformed database URL '{_without_password(given)}'; "
+            f"malformed database URL '{without_password(given)}'; "
             "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
     backend = parsed.get_backend_name()
@@ -58,7 +58,7 @@ def resolve_url(url: str | None) -> URL:
     raise DatabaseError(f"database '{backend}' is not supported; use sqlite:///FILE.db or postgresql://…")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """A URL, or a message with one, without secrets; a password may hold any sign, an @ too."""
     hidden = re.sub(r"([^:/@\s]*):(?!//)\S*@", r"\1:***@", url)
     return re.sub(r"(password=)[^&\s]*", r"\1***", hidden)
@@ -67,7 +67,7 @@ def _without_password(url: str) -> str:
 def display_url(url: URL) -> str:
     """The URL for people: no driver, no password."""
     plain = url.set(drivername=url.get_backend_name())
-    return _without_password(plain.render_as_string(hide_password=True))
+    return without_password(plain.render_as_string(hide_password=True))
 
 
 class Database:
@@ -252,7 +252,7 @@ def _wrong_revision(where: str, found: str | None) -> str:
 def _reason(error: exc.DBAPIError) -> str:
     """The first line of the driver's message, without the connection string."""
     lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-    return _without_password(lines[0]).strip()
+    return without_password(lines[0]).strip()
 
 
 def _was_silent(error: exc.DBAPIError) -> bool:
