@@ -42,7 +42,7 @@ class ExperimentConfig(BaseModel):
     space: str = "small"
     objectives: tuple[str, ...] = ("error", "loss")
     constraints: tuple[str, ...] = ()
-    selector: str = "moead"
+    selector: str = "smsemoa"
     evaluator: str = "train"
     population: int = Field(default=20, ge=4, le=POPULATION_MAX)
     budget: int = Field(default=200, ge=1, le=INTEGER_MAX)

@@ -7,6 +7,7 @@ lock, and writes them in one short transaction that begins with the guard of its
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,10 +38,10 @@ MAX_INGEST = 256
 """Results in one step, at most: it keeps the transaction short."""
 MAX_BIRTHS = 64
 """Births in one step, at most."""
-DEPTH_PER_SLOT = 2
+SLOTS_PER_PENDING = 4
 MIN_DEPTH = 2
-"""How many pending evaluations are kept ready: for each slot that is alive, and at least. Where results
-come faster than steps, twice as many as ended since the last one."""
+"""How many pending evaluations are kept ready: one for so many slots that are alive, and at least so many.
+What is bred ahead knows less. Where results come faster than steps, twice as many as ended since the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class Search:
 
     def _numbers(self, connection: Connection, plan: _Plan, claimable: int) -> range:
         """The numbers of as many children as the queue needs to last until the next step."""
-        depth = max(MIN_DEPTH, DEPTH_PER_SLOT * steps.live_slots(connection), 2 * len(plan.ended))
+        slots = steps.live_slots(connection)
+        depth = max(MIN_DEPTH, math.ceil(slots / SLOTS_PER_PENDING), 2 * len(plan.ended))
         budget = self.experiment.settings.budget - self.experiment.born
         number = max(0, min(depth - claimable, MAX_BIRTHS, budget))
         return range(self.experiment.born + 1, self.experiment.born + number + 1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from sqlalchemy import func, select
 
-from evolver import config, objectives, seeding
+from evolver import config, objectives, seeding, step
 from evolver.evaluation import Task
 from evolver.scheduler import Scheduler
 from evolver.store import claims, experiments, leases, queue
@@ -58,10 +59,14 @@ def built(name: str = "search", **values: Any) -> tuple[Settings, NewDataset]:
 
 
 def running(database: Database, name: str = "search", **values: Any) -> Experiment:
-    """An experiment that its scheduler has started, with the first genomes in the queue."""
+    """An experiment that its scheduler has started, with the first genomes in the queue.
+
+    Two for each slot that is alive, more than a search breeds ahead: so there is always one to claim.
+    """
     created(database, name, **values)
     scheduler = Scheduler(database, [name])
-    scheduler.step()
+    with mock.patch.object(step, "SLOTS_PER_PENDING", 0.5):
+        scheduler.step()
     scheduler.close()
     return current(database, name)
 

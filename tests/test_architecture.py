@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONTROL_PLANE = sorted((ROOT / "evolver").rglob("*.py"))
 TRAINING_PLANE = sorted((ROOT / "workers").rglob("*.py"))
-PURE = ("genome", "selection", "breeding.py", "search.py", "space.py", "rng.py")
+PURE = ("genome", "selection", "breeding.py", "credit.py", "density.py", "search.py", "space.py", "rng.py")
 MAX_MODULE_LINES = 450
 MAX_FUNCTION_LINES = 70
 LONGER_MODULES = {}
@@ -84,6 +84,17 @@ def test_the_control_plane_loads_workers_inside_commands_only() -> None:
         if not path_of(module).startswith(("evolver/cli/", "evolver/localrun.py", "evolver/localworker.py"))
     ]
     assert offences(others, "workers") == []
+
+
+def test_only_its_command_knows_the_dashboard_and_only_it_knows_the_web() -> None:
+    web = ("starlette", "jinja2", "uvicorn", "anyio", "plotly")
+    outside = [
+        module for module in CONTROL_PLANE + TRAINING_PLANE if "evolver/dashboard/" not in path_of(module)
+    ]
+    command = ROOT / "evolver/cli/dashboard.py"
+    others = [module for module in outside if module != command]
+    assert offences(others, "evolver.dashboard", *web) == []
+    assert offences([command], "evolver.dashboard", *web, lazily=False) == []
 
 
 def test_genomes_and_selection_are_pure() -> None:

@@ -36,6 +36,17 @@ def test_the_wheel_holds_the_packages_and_the_migrations(wheel: Path) -> None:
     assert not any("__pycache__" in name or name.startswith("tests/") for name in names)
 
 
+def test_the_wheel_holds_the_files_of_the_dashboard(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("templates", "static")
+        for path in (ROOT / "evolver/dashboard" / folder).iterdir()
+    }
+    assert len(files) > 10
+    assert names >= files
+
+
 def test_the_wheel_alone_makes_a_database_and_finds_its_plug_ins(wheel: Path, tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)

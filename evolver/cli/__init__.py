@@ -7,6 +7,8 @@ options.py      options that several commands share, and opening the database.
 settings.py     what a user says about an experiment, from options and a file.
 output.py       tables, JSON and numbers for people.
 display.py      the live display of a search.
+live.py         a view that fills the terminal.
+completing.py   what a shell offers for arguments.
 stopping.py     Ctrl-C and SIGTERM.
 The other modules hold the commands, a module for each topic.
 """
@@ -17,6 +19,7 @@ import importlib
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from evolver import __version__
 from evolver.errors import EnvironmentFault, EvolverError, UnknownName
@@ -32,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scheduler": ("evolver.cli.scheduler:scheduler", "Breed and select, without workers."),
     "worker": ("workers.main:worker_command", "Train genomes of any experiment."),
     "status": ("evolver.cli.status:status", "How the searches stand."),
+    "top": ("evolver.cli.top:top", "What each worker trains now, kept up to date."),
     "front": ("evolver.cli.genomes:front", "The best trade-offs of an experiment."),
     "show": ("evolver.cli.genomes:show", "Everything about one genome."),
     "lineage": ("evolver.cli.genomes:lineage", "The ancestors of a genome."),
@@ -43,14 +47,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": ("evolver.cli.experiments:extend", "Raise the budget of an experiment."),
     "retry": ("evolver.cli.genomes:retry", "Evaluate failed genomes again."),
     "retrain": ("evolver.cli.retrain:retrain", "Train the front in full, and test it."),
+    "transfer": ("evolver.cli.transfer:transfer", "Train genomes on another data set."),
+    "export": ("evolver.cli.export:export", "A genome's network as ONNX, torch.export or Python."),
     "replicate": ("evolver.cli.replicate:replicate", "Search again with other seeds."),
     "compare": ("evolver.cli.compare:compare", "Searches against each other, with tests."),
     "plot": ("evolver.cli.plot:plot", "Draw the front into a file."),
+    "dashboard": ("evolver.cli.dashboard:dashboard", "Searches in a browser, while they run."),
+    "sql": ("evolver.cli.sql:sql", "Ask the database a query; it can only read."),
+    "export-data": ("evolver.cli.export_data:export_data", "A search as Parquet, CSV or an Optuna study."),
     "delete": ("evolver.cli.experiments:delete", "Delete an experiment with all its records."),
     "workers": ("evolver.cli.workers:workers", "Who works, on what, since when."),
     "drain": ("evolver.cli.workers:drain", "Have workers finish what they hold, and leave."),
     "gc": ("evolver.cli.gc:gc", "Remove old checkpoints and the rows of dead workers."),
     "doctor": ("evolver.cli.doctor:doctor", "What is wrong, and how to mend it."),
+    "completion": ("evolver.cli.completion:completion", "Teach a shell to complete this command line."),
 }
 """Each command's place and its one line, which the help shows without loading it."""
 
@@ -70,6 +80,8 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] in ("evolver", "workers"):
                 raise
+            if ctx.resilient_parsing:  # a shell completes the line
+                return None
             raise EnvironmentFault(
                 f"'evolver {cmd_name}' needs {error.name}, which is not installed; "
                 "run: pip install 'evolver[worker]'"
@@ -79,9 +91,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        is_completed = ctx.resilient_parsing  # by a shell, where an error would be in the way
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not is_completed:
             raise UnknownName("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin so; no command is loaded for its line of help."""
+        found = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -13,8 +13,13 @@ steps.py        what a step of the scheduler reads and writes; history.py: all t
 curves.py       the results of a search as numbers, for comparisons.
 facts.py        what people read of a search: status, fronts, genomes.
 details.py      one genome in full: evaluations, attempts, curves, ancestors.
+trainings.py    trainings in full: final ones, and those on other data.
+browse.py       what a person browses, bounded however long a history is; kin.py: who descends from whom.
 fleet.py        the workers: who is alive, and asking them to leave.
+activity.py     what each worker does now; names.py: the names that a shell completes.
+observations.py what notifications are made of.
 operations.py   the health of a database, and what lies about in it.
+reading.py      a database for reading alone, by who must not slow a search down.
 roles.py        who may do what on PostgreSQL; ``copy.py`` brings everything into another database.
 
 Callers own the transaction (``Database.write``, ``Database.read``); no function here commits.

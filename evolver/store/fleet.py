@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     literal,
     not_,
+    or_,
     select,
     update,
 )
@@ -79,6 +80,12 @@ def faulted(connection: Connection) -> list[WorkerFact]:
 def recent_faults(connection: Connection) -> tuple[str, ...]:
     """A line for each of the faulted workers."""
     return tuple(f"{one.name}: {one.note}" for one in faulted(connection))
+
+
+def heard_of(connection: Connection, within_s: float) -> list[WorkerFact]:
+    """The workers that are alive, or gave a sign of life in this time, oldest first."""
+    recent = seconds_between(worker.c.heartbeat_at, now()) < within_s
+    return _workers(connection, or_(_IS_LIVE, recent))
 
 
 def every(connection: Connection) -> list[WorkerFact]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from evolver.store import claims, details, facts, leases, migrate, queue, steps
+from evolver.store import activity, claims, details, facts, leases, migrate, observations, queue, steps
 from evolver.store.db import Database, resolve_url
 from evolver.store.experiments import Experiment
 from tests import factories
@@ -132,6 +132,7 @@ USES: dict[str, Use] = {
     "first birth, new": lambda c, found: steps.first_births(c, found.id, ["another phenotype"]),
     "genome of birth": lambda c, found: steps.genome_of_birth(c, found.id, 777),
     "population": lambda c, found: steps.members(c, found.id, "population", OBJECTIVES),
+    "children of the population": lambda c, _: steps.children_of(c, range(GENOMES - 100, GENOMES - 80)),
     "depth": lambda c, found: queue.depth(c, found.id),
     "inherit": lambda c, found: queue.inherit(c, found.id),
     "other open": lambda c, found: queue.other_open(c, found.id),
@@ -139,6 +140,11 @@ USES: dict[str, Use] = {
     "status with failures": lambda c, found: facts.status(c, replace(found, failed=1)),
     "front": facts.front_members,
     "earlier front": lambda c, found: facts.front_members(c, found, 500),
+    "running": lambda c, _: activity.running(c, 1_000),
+    "results of workers": lambda c, _: activity.results_per_hour(c),
+    "progress": lambda c, found: observations.progress(c, [found.id]),
+    "new in the front": lambda c, found: observations.new_in_front(c, found, GENOMES - 100),
+    "last failures": lambda c, found: observations.last_failures(c, found.id, 50),
     "genome": lambda c, _: details.genome_detail(c, 777),
     "lineage": lambda c, _: details.lineage(c, 500),
 }

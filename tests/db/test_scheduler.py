@@ -20,7 +20,7 @@ def scalar(database: Database, statement: str) -> object:
         return connection.execute(text(statement)).scalar()
 
 
-@pytest.mark.parametrize("selector", ["moead", "nsga2"])
+@pytest.mark.parametrize("selector", ["moead", "smsemoa"])
 def test_a_search_spends_exactly_its_budget_and_replays(database: Database, selector: str) -> None:
     found = factories.finished(database, budget=40, population=8, selector=selector, seed=3)
 

@@ -1,0 +1,72 @@
+"""How the front of a search grew: hypervolume and best values, at a bounded number of results.
+
+What never was in the front adds nothing to its hypervolume, so that its entries are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection
+
+from evolver.comparison import Scale, hypervolumes
+from evolver.store import browse
+from evolver.store.browse import Entries
+from evolver.store.experiments import Experiment
+
+SAMPLES = 120
+"""Points of a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Values after ``results`` of the results, and ``hours`` after the start of the search.
+
+    ``best`` has the least value so far of each objective; ``since``: of a very long history, only what came
+    after this ingest number is looked at.
+    """
+
+    results: tuple[int, ...]
+    hours: tuple[float, ...]
+    hypervolume: tuple[float, ...]
+    best: dict[str, tuple[float, ...]]
+    since: int
+
+
+def growth(
+    connection: Connection, found: Experiment, objectives: Sequence[str], scale: Scale | None = None,
+    entries: Entries | None = None,
+) -> Growth | None:  # fmt: skip
+    """The growth of one search; None as long as nothing entered its front.
+
+    The hypervolume is the share of the box of ``scale``, by default of ``scale_of``.
+    """
+    entries = entries or browse.front_entries(connection, found, objectives)
+    scale = scale or scale_of([entries])
+    if scale is None:
+        return None
+    first = min(max(1, entries.entered_at[0], entries.since), found.ingested)
+    numbers = sorted({first, *(n for n in browse.spread(found.ingested, SAMPLES) if n >= first)})
+    points = np.array(entries.vectors, dtype=np.float64)
+    counts = np.searchsorted(np.array(entries.entered_at), np.array(numbers), side="right")
+    least = np.minimum.accumulate(points)[np.maximum(counts, 1) - 1]
+    ended = browse.moments(connection, found, numbers)
+    seconds = np.maximum.accumulate([ended.get(n, 0.0) for n in numbers])
+    return Growth(
+        results=tuple(numbers),
+        hours=tuple((seconds / 3600).tolist()),
+        hypervolume=tuple(hypervolumes(scale.scaled(points), counts).tolist()),
+        best={name: tuple(least[:, j].tolist()) for j, name in enumerate(objectives)},
+        since=entries.since,
+    )
+
+
+def scale_of(entries: Sequence[Entries]) -> Scale | None:
+    """From the best to the worst value that ever was in one of the fronts; None where there is none."""
+    vectors = [vector for one in entries for vector in one.vectors]
+    if not vectors:
+        return None
+    points = np.array(vectors, dtype=np.float64)
+    return Scale(points.min(axis=0), points.max(axis=0))

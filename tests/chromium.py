@@ -1,0 +1,30 @@
+"""A real browser for tests and benchmarks: the chromium of the system, without a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+EXECUTABLE = (
+    os.environ.get("EVOLVER_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+"""Where it is; None where there is none."""
+MISSING = "no chromium on this machine; install it, or name one with EVOLVER_TEST_CHROMIUM"
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+"""Containers have no name spaces for its sandbox, and little shared memory."""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser of Playwright's."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,86 @@
+"""A long history: no view reads all of it, nor sends much of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from evolver.store import browse, kin
+from evolver.store.db import Database
+from tests import factories
+from tests.chromium import EXECUTABLE, MISSING, chromium
+from tests.dashboard.conftest import opened
+from tests.db import test_plans as plans
+
+GENOMES = 100_000
+LARGEST_ANSWER = 400_000
+SLOWEST_S = 0.3
+PATHS = (
+    "/", "/experiment/1", "/experiment/1/front", "/experiment/1/front.json",
+    "/experiment/1/front.json?at=5000", "/experiment/1/growth.json", "/experiment/1/lineage?depth=50",
+    "/genome/19000", "/genome/19000/lineage?depth=50", "/compare?a=1&b=1", "/compare/genomes?a=1&b=19000",
+)  # fmt: skip
+
+USES: dict[str, plans.Use] = {
+    "listed": lambda c, _: browse.listed(c, first=0, number=12),
+    "front": lambda c, found: browse.front(c, found, at=None, limit=20),
+    "sampled": lambda c, found: browse.sampled(c, found, 100),
+    "moments": lambda c, found: browse.moments(c, found, browse.spread(found.ingested, 120)),
+    "stays": lambda c, _: browse.stays(c, 777),
+    "named": lambda c, _: browse.named_points(c, [1, 2, 777]),
+    "ancestors": lambda c, _: kin.ancestors(c, [15_000], depth=20, limit=100),
+    "children": lambda c, _: kin.children(c, 777, limit=10),
+}
+
+
+def test_what_is_browsed_is_read_through_indexes(database: Database) -> None:
+    plans.with_history(database, plans.GENOMES)
+    found = factories.current(database)
+    slow: list[str] = []
+    for name, use in USES.items():
+        with database.write() as connection, plans.recorded(connection) as statements:
+            use(connection, found)
+            explained = [(statement, plans.explain(connection, *statement)) for statement in list(statements)]
+            connection.rollback()
+        assert explained, name
+        slow += [f"{name}: {scan}\n{sql}" for (sql, _), scans in explained for scan in scans]
+    assert not slow, "\n".join(slow)
+
+
+def test_no_view_sends_much_of_a_long_history(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    plans.with_history(database, plans.GENOMES)
+    database.dispose()
+    with opened(sqlite_url) as pages:
+        for path in PATHS:
+            answer = pages.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert len(answer.content) < LARGEST_ANSWER, path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)
+@pytest.mark.xdist_group("chromium")
+def test_a_hundred_thousand_genomes_are_shown_at_once(
+    database: Database, serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "GENOMES", GENOMES)
+    plans.with_history(database, GENOMES)
+    url = database.url.render_as_string(hide_password=False)
+    address = serve(url)
+    with chromium() as browser:
+        page = browser.new_page()
+        for path in PATHS[:3]:
+            page.goto(address + path)
+            painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            assert painted < 1000, path
+    with opened(url) as pages:
+        for path in PATHS:
+            taken = []
+            for _ in range(4):  # other programs may be in the way
+                began = time.perf_counter()
+                assert pages.get(path).status_code == 200
+                taken.append(time.perf_counter() - began)
+            assert min(taken) < SLOWEST_S, (path, taken)
