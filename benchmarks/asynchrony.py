@@ -13,8 +13,9 @@ reaches with its whole budget, or a share of it. A search that does not reach it
 budget has a speed-up of 0. Figures are medians, with the least and the greatest of all seeds: with five
 seeds, that interval holds the median with 94%.
 
-Other figures: how many results no later birth took into account (ours, and those of Optuna's NSGA-II), and
-the rank correlation between the duration of an evaluation and the number of its genome's children.
+Other figures: how many results no later birth took into account (ours, and those of Optuna's NSGA-II); the
+rank correlation between the duration of an evaluation and the number of its genome's children, with and
+without the remedy; and what it costs to breed more ahead.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import tempfile
 from argparse import Namespace
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import common
 import generational_peer
@@ -41,7 +43,7 @@ from simulation import Evaluate, Result, Run, Simulation
 from sqlalchemy import Row, func, select
 from vector_space import EvaluationTime, Problem
 
-from evolver import config, selection
+from evolver import config, selection, step
 from evolver.evaluation import Task
 from evolver.selection import pareto
 from evolver.store import claims, experiments
@@ -82,6 +84,8 @@ class Case:
     workers: int
     time: EvaluationTime
     selector: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of breeding: settings of ``ExperimentConfig``."""
 
 
 class Searches:
@@ -95,7 +99,7 @@ class Searches:
         self._count += 1
         values = {"space": "unit-cube", "space_settings": {"variables": case.problem.variables},
                   "objectives": case.problem.objectives, "selector": case.selector, "evaluator": "surrogate",
-                  "population": POPULATION, "budget": UNLIMITED, "seed": seed}  # fmt: skip
+                  "population": POPULATION, "budget": UNLIMITED, "seed": seed, **case.options}  # fmt: skip
         settings, data = config.build(f"search {self._count}", config.parse(values), Path())
         with self.database.write() as connection:
             made = experiments.create(connection, settings, data, config.initial_selector_state(settings))
@@ -216,16 +220,23 @@ def births(database: Database, experiment_id: int) -> Sequence[Row[Any]]:
 
 
 def children_by_duration(
-    searches: Searches, selector: str, evaluations: int, seed: int, *, as_long: bool
+    searches: Searches,
+    selector: str,
+    evaluations: int,
+    seed: int,
+    *,
+    as_long: bool,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Do quick genomes have more children? Spearman's rank correlation of duration and number of children.
 
     Over the genomes whose results were among the first half, with all their children. Evaluations take as
     long as their genome costs; or, for comparison (``as_long``), all equally long, and the correlation is
-    with how long they would take: what the search has of it without any bias by time.
+    with how long they would take: what the search has of it without any bias by time. ``hypervolume`` is that
+    of all results.
     """
     by_cost = TIMES["by cost"]
-    case = Case(PROBLEM, HEADLINE[0], EvaluationTime(0.0) if as_long else by_cost, selector)
+    case = Case(PROBLEM, HEADLINE[0], EvaluationTime(0.0) if as_long else by_cost, selector, options)
     run = searches.run(case, seed, lambda found: len(found) >= evaluations)
     rows = {row.id: row for row in births(searches.database, run.experiment_id)}
     early = [result.genome_id for result in run.results[: evaluations // 2]]
@@ -236,6 +247,7 @@ def children_by_duration(
     quarters = np.array_split(np.argsort(seconds), 4)
     return {
         "spearman": float(stats.spearmanr(seconds, numbers).statistic),
+        "hypervolume": hypervolume(np.array([result.values for result in run.results]), PROBLEM),
         "children_by_quarter": [float(np.mean([numbers[i] for i in quarter])) for quarter in quarters],
     }
 
@@ -300,17 +312,34 @@ def say(**figures: Any) -> None:
 
 
 def biases(searches: Searches, plan: Plan) -> Iterator[dict[str, Any]]:
-    """Evaluation-time bias with 64 workers, and the same search without it."""
-    for selector, as_long in product(selectors(), (False, True)):
+    """Evaluation-time bias with 64 workers, the same search without it, and the remedy for it."""
+    ways = (("by cost", {}), ("all equal", {}), ("by cost", {"parents": "least-used"}))
+    for selector, (durations, options) in product(selectors(), ways):
         rows = [
-            children_by_duration(searches, selector, plan.evaluations, seed, as_long=as_long)
+            children_by_duration(
+                searches, selector, plan.evaluations, seed, as_long=durations == "all equal", options=options
+            )
             for seed in range(1, plan.seeds + 1)
         ]
         quarters = np.mean([row["children_by_quarter"] for row in rows], axis=0).round(3).tolist()
-        found = {"selector": selector, "durations": "all equal" if as_long else "by cost",
-                 "spearman": summary([row["spearman"] for row in rows])}  # fmt: skip
+        found = {"selector": selector, "durations": durations, **options}
+        found |= {name: summary([row[name] for row in rows]) for name in ("spearman", "hypervolume")}
         say(**found, children_by_quarter_of_duration=quarters)
         yield found | {"children_by_quarter_of_duration": quarters}
+
+
+def depths(searches: Searches, selector: str, plan: Plan) -> Iterator[dict[str, Any]]:
+    """The same search with more and with fewer genomes bred ahead: pending ones for each slot."""
+    for slots_per_pending in (0.5, 1, 4, UNLIMITED):
+        with patch.object(step, "SLOTS_PER_PENDING", slots_per_pending):
+            case = Case(PROBLEM, HEADLINE[0], TIMES[HEADLINE[1]], selector)
+            rows = [compare(searches, case, plan.evaluations, seed) for seed in range(1, plan.seeds + 1)]
+        found = {"slots_per_pending": slots_per_pending} | {
+            name: summary([row[name] for row in rows]) for name in ("utilisation", "speedup_1.00", "lag")
+        }
+        found["evaluations"] = summary([row["evaluations_1.00"][0] or CAP * plan.evaluations for row in rows])
+        say(**found)
+        yield found
 
 
 def short_evaluations(searches: Searches, selector: str, evaluations: int) -> Iterator[dict[str, float]]:
@@ -341,6 +370,7 @@ def main(args: Namespace) -> None:
         vector_space.install(Path(directory))
         searches = Searches(common.new_postgresql(server, "asynchrony"))
         details["cells"] = list(cells(searches, plan))
+        common.write(args, {}, details)
         headline_cells = [one for one in details["cells"] if (one["workers"], one["times"]) == HEADLINE]
         best = max(headline_cells, key=lambda one: one["speedup_1.00"]["median"])
         details["headline_selector"] = best["selector"]
@@ -351,6 +381,7 @@ def main(args: Namespace) -> None:
                 for selector in selectors()
             ]
             details["evaluation_time_bias"] = list(biases(searches, plan))
+            details["depths"] = list(depths(searches, best["selector"], plan))
             details["short"] = list(short_evaluations(searches, best["selector"], plan.evaluations))
     details["never_considered_by_optuna"] = never_considered_by_optuna(plan)
     headline = {
