@@ -28,3 +28,16 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def first_paint_ms(page: Any, address: str) -> float:
+    """Open a page; when its first content was painted, from the start of the navigation."""
+    page.goto(address)
+    return float(
+        page.evaluate(
+            "new Promise(done => new PerformanceObserver(list => {"
+            "  const [painted] = list.getEntriesByName('first-contentful-paint');"
+            "  if (painted) done(painted.startTime);"
+            "}).observe({type: 'paint', buffered: true}))"
+        )
+    )

@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,19 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     _execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def _cloned(server: str, template: str) -> Iterator[str]:
+    name = f"evolver_{uuid.uuid4().hex[:12]}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _sibling(server, name)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database of this test's own."""
-    name = f"evolver_{uuid.uuid4().hex[:12]}"
-    _execute(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {postgresql_template}")
-    yield _sibling(postgresql_server, name)
-    _execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+    with _cloned(postgresql_server, postgresql_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +116,21 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database.open(database_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
+    """An open database that the tests of a module share, which only read it: on both kinds."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            path = tmp_path_factory.mktemp("module") / "evolver.db"
+            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+            url = f"sqlite:///{path}"
+        else:
+            names = ("postgresql_server", "postgresql_template")
+            url = stack.enter_context(_cloned(*map(request.getfixturevalue, names)))
+        opened = Database.open(url)
+        stack.callback(opened.dispose)
+        yield opened

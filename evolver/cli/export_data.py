@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from evolver.cli.completing import experiment_names
 from evolver.cli.display import progress_bars
 from evolver.cli.options import db_option, examples, json_option, opened
 from evolver.cli.output import echo_json
@@ -22,7 +23,7 @@ from evolver.store.db import Database, without_password
         "evolver export-data demo --format optuna --output study.log",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--format", "format_", type=click.Choice(["parquet", "csv", "optuna"]), default="parquet",
               show_default=True, help="Tables, or a study of Optuna.")  # fmt: skip
 @click.option("--output", metavar="DIR|URL|FILE",

@@ -14,6 +14,7 @@ import click
 
 from evolver import transfer as transfers
 from evolver.cli import INTERRUPTED, infull, weights
+from evolver.cli.completing import experiment_names
 from evolver.cli.display import Display
 from evolver.cli.options import (
     ANSWER_S,
@@ -43,7 +44,7 @@ from evolver.transfer import Chosen, Outcome, Start
         "evolver transfer shirts --dataset cifar10 --workers 0    # for workers elsewhere",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=experiment_names)
 @click.option("--dataset", required=True, metavar="NAME", help="The data set to train on: mnist, npz:PATH, …")
 @click.option("--front", is_flag=True, help="The genomes of the front, which is the default.")
 @click.option("--top", type=click.IntRange(1, 2**31 - 1), metavar="K", help="The K genomes of least error.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -83,17 +83,17 @@ def _finals(connection: Connection, one: Experiment, other: Experiment) -> Final
     end = min(one.ingested, other.ingested)
     pair = [grown.get(found.settings.name) for found in (one, other)]
 
-    def both(values: Callable[[progress.Growth], Sequence[float]]) -> tuple[float | None, float | None]:
-        first, second = (None if one is None else _last(one.results, values(one), end) for one in pair)
+    def both(name: str) -> tuple[float | None, float | None]:
+        first, second = (None if grown is None else _last(grown, name, end) for grown in pair)
         return first, second
 
-    best = {name: both(lambda one, name=name: one.best[name]) for name in _common(one, other)}  # type: ignore[misc]
-    return Final(end, both(lambda one: one.hypervolume), best)
+    return Final(end, both("hypervolume"), {name: both(name) for name in _common(one, other)})
 
 
-def _last(numbers: Sequence[int], values: Sequence[float], end: int) -> float | None:
-    """The value at the last of the numbers up to ``end``; None where all are beyond."""
-    place = bisect_right(numbers, end)
+def _last(grown: progress.Growth, name: str, end: int) -> float | None:
+    """The hypervolume, or the best value of an objective, after ``end`` results; None before the first."""
+    place = bisect_right(grown.results, end)
+    values = grown.hypervolume if name == "hypervolume" else grown.best[name]
     return values[place - 1] if place else None
 
 

@@ -32,7 +32,7 @@ def growth(searches: Mapping[str, Growth], over: str) -> Figure:
         }
         for i, (name, one) in enumerate(searches.items())
     ]  # fmt: skip
-    return Figure(lines, _layout(title, "hypervolume", showlegend=len(searches) > 1))
+    return Figure(lines, _layout(title + _since(searches), "hypervolume", showlegend=len(searches) > 1))
 
 
 def best(searches: Mapping[str, Growth], objective: str) -> Figure:
@@ -46,8 +46,14 @@ def best(searches: Mapping[str, Growth], objective: str) -> Figure:
         }
         for i, (name, one) in enumerate(searches.items())
     ]  # fmt: skip
-    layout = _layout("evaluations", axis_title(objective), showlegend=len(searches) > 1)
+    layout = _layout("evaluations" + _since(searches), axis_title(objective), showlegend=len(searches) > 1)
     return Figure(lines, layout)
+
+
+def _since(searches: Mapping[str, Growth]) -> str:
+    """That of a very long history only the end is looked at."""
+    since = max((one.since for one in searches.values()), default=0)
+    return f" (fronts since result {since})" if since else ""
 
 
 def learning(curves: Mapping[str, Sequence[EpochFact]], what: str) -> Figure:

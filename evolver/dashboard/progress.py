@@ -45,7 +45,7 @@ def growth(
     """
     entries = entries or browse.front_entries(connection, found, objectives)
     scale = scale or scale_of([entries])
-    if scale is None:
+    if scale is None or not entries.entered_at:
         return None
     first = min(max(1, entries.entered_at[0], entries.since), found.ingested)
     numbers = sorted({first, *(n for n in browse.spread(found.ingested, SAMPLES) if n >= first)})

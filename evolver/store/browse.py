@@ -26,9 +26,9 @@ from evolver.store.history import MembershipRow
 from evolver.store.schema import evaluation, experiment, genome, membership, objective_value
 from evolver.store.types import seconds_between
 
-ENTRIES = 10_000
+ENTRIES = 4_000
 """Entries into the front that are read at most; of a longer history the last ones, and who is there now."""
-COUNTED = 2_000
+COUNTED = 1_000
 """Results that a rank is counted among at most; of more, so many are taken, spread evenly."""
 PURPOSE = "search"
 

@@ -34,6 +34,7 @@ PROGRESS_STEPS = 10_000
 """Instructions of SQLite's machine, about a millisecond, after which it looks at the clock."""
 QUERIES = ("SELECT", "WITH", "VALUES")
 """What a query can begin with."""
+WANTED = "one query that only reads (SELECT, WITH or VALUES)"
 
 ALLOWED = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -73,8 +74,7 @@ def ask(database: Database, query: str, *, timeout_s: float) -> Iterator[Answer]
     Raises InvalidInput when it is no single query that only reads, or is wrong, UnknownName for a table
     that is not there, QueryTimedOut.
     """
-    if not query.strip(" \t\r\n;"):
-        raise InvalidInput("there is no SQL to run; give one SELECT, for instance: SELECT * FROM front")
+    _require_query(query)
     asked = _ask_sqlite if database.is_sqlite else _ask_postgresql
     with asked(database, query, timeout_s) as answer:
         yield answer
@@ -92,11 +92,9 @@ def tables(connection: Connection) -> list[str]:
 @contextmanager
 def _ask_sqlite(database: Database, query: str, timeout_s: float) -> Iterator[Answer]:
     deadline = time.monotonic() + timeout_s
-    with closing(_reader(database, timeout_s)) as connection, _told_by_sqlite(database, query, timeout_s):
+    with closing(_reader(database, timeout_s)) as connection, _told_by_sqlite(database, timeout_s):
         connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
         cursor = connection.execute(query)
-        if cursor.description is None:
-            _refuse(query, "it is no query")
         yield Answer(_columns([one[0] for one in cursor.description]), _in_time(cursor, deadline))
 
 
@@ -119,7 +117,7 @@ def _in_time(rows: sqlite3.Cursor, deadline: float) -> Iterator[tuple[Any, ...]]
 
 
 @contextmanager
-def _told_by_sqlite(database: Database, query: str, timeout_s: float) -> Iterator[None]:
+def _told_by_sqlite(database: Database, timeout_s: float) -> Iterator[None]:
     """SQLite's errors, as one line each."""
     began = time.monotonic()
     try:
@@ -135,10 +133,10 @@ def _told_by_sqlite(database: Database, query: str, timeout_s: float) -> Iterato
         if name := re.fullmatch(r"no such table: (?:\w+\.)?(.+)", reason):
             _refuse_table(database, name[1])
         if reason in ("not authorized", "authorization denied") or reason.startswith("access to"):
-            _refuse(query, "it does more than read")
+            _refuse("it does more than read")
         if "one statement" in reason:
-            _refuse(query, "these are several statements")
-        _refuse_wrong(query, reason)
+            _refuse("these are several statements")
+        _refuse_wrong(reason)
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------------
@@ -150,7 +148,7 @@ def _ask_postgresql(database: Database, query: str, timeout_s: float) -> Iterato
     with database.read() as connection:
         connection.execute(text(_limits(timeout_s)))
         asked = connection.execution_options(stream_results=True, max_row_buffer=BATCH, no_parameters=True)
-        with _told_by_postgresql(database, query, timeout_s):
+        with _told_by_postgresql(database, timeout_s):
             result = asked.exec_driver_sql(query)
             batches = result.partitions(BATCH)
             first = next(batches, [])  # a query fails with its first row, before anything is printed
@@ -177,7 +175,7 @@ def _of_batches(batches: Iterator[Sequence[Any]], deadline: float, timeout_s: fl
 
 
 @contextmanager
-def _told_by_postgresql(database: Database, query: str, timeout_s: float) -> Iterator[None]:
+def _told_by_postgresql(database: Database, timeout_s: float) -> Iterator[None]:
     """The server's errors about the query, as one line each; others pass."""
     try:
         yield
@@ -191,36 +189,36 @@ def _told_by_postgresql(database: Database, query: str, timeout_s: float) -> Ite
         if code == UNKNOWN_TABLE and (name := re.search(r'relation "(?:\w+\.)?(.+?)" does not', reason)):
             _refuse_table(database, name[1])
         if code in WRITES:
-            _refuse(query, "it does more than read")
+            _refuse("it does more than read")
         if "multiple commands" in reason:
-            _refuse(query, "these are several statements")
-        _refuse_wrong(query, reason)
+            _refuse("these are several statements")
+        _refuse_wrong(reason)
 
 
 # --- both --------------------------------------------------------------------------------------------
 
 
-def _refuse(query: str, reason: str) -> NoReturn:
-    """Raises InvalidInput for what is no single query that only reads."""
-    _require_query(query)
-    raise InvalidInput(f"give one query that only reads (SELECT, WITH or VALUES): {reason}") from None
-
-
-def _refuse_wrong(query: str, reason: str) -> NoReturn:
-    """Raises InvalidInput for SQL that the database does not understand; ``reason`` is what it says."""
-    _require_query(query)
-    raise InvalidInput(f"wrong SQL: {reason}") from None
-
-
 def _require_query(query: str) -> None:
-    """For the message alone: raises InvalidInput when the first word, after comments, begins no query."""
-    words = re.sub(r"--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL).split(None, 1)
-    if not words:
-        raise InvalidInput("there is no SQL to run, only a comment; give one SELECT") from None
-    if words[0].upper().partition("(")[0] not in (*QUERIES, ""):
-        raise InvalidInput(
-            f"give one query that only reads (SELECT, WITH or VALUES); '{words[0][:20]}' begins none"
-        ) from None
+    """Raises InvalidInput when the first word, after comments, begins no query.
+
+    The database would refuse nearly all of it as well, but not both databases the same: EXPLAIN, TABLE.
+    """
+    bare = re.sub(r"--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL).strip("; \t\r\n")
+    if not bare:
+        raise InvalidInput("there is no SQL to run; give one SELECT, for instance: SELECT * FROM front")
+    first = bare.lstrip("( \t\r\n")
+    if re.split(r"\W", first, maxsplit=1)[0].upper() not in QUERIES:
+        raise InvalidInput(f"give {WANTED}; '{bare.split(maxsplit=1)[0][:20]}' begins none")
+
+
+def _refuse(reason: str) -> NoReturn:
+    """Raises InvalidInput for what is no single query that only reads."""
+    raise InvalidInput(f"give {WANTED}: {reason}") from None
+
+
+def _refuse_wrong(reason: str) -> NoReturn:
+    """Raises InvalidInput for SQL that the database does not understand; ``reason`` is what it says."""
+    raise InvalidInput(f"wrong SQL: {reason}") from None
 
 
 def _refuse_table(database: Database, name: str) -> NoReturn:

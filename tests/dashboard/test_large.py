@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+from starlette.testclient import TestClient
 
 from evolver.store import browse, kin
 from evolver.store.db import Database
 from tests import factories
-from tests.chromium import EXECUTABLE, MISSING, chromium
+from tests.chromium import EXECUTABLE, MISSING, chromium, first_paint_ms
 from tests.dashboard.conftest import opened
 from tests.db import test_plans as plans
 
@@ -70,17 +71,20 @@ def test_a_hundred_thousand_genomes_are_shown_at_once(
     plans.with_history(database, GENOMES)
     url = database.url.render_as_string(hide_password=False)
     address = serve(url)
-    with chromium() as browser:
+    with chromium() as browser, opened(url) as pages:
         page = browser.new_page()
         for path in PATHS[:3]:
-            page.goto(address + path)
-            painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-            assert painted < 1000, path
-    with opened(url) as pages:
+            assert fastest(lambda path=path: first_paint_ms(page, address + path)) < 1000, path
         for path in PATHS:
-            taken = []
-            for _ in range(4):  # other programs may be in the way
-                began = time.perf_counter()
-                assert pages.get(path).status_code == 200
-                taken.append(time.perf_counter() - began)
-            assert min(taken) < SLOWEST_S, (path, taken)
+            assert fastest(lambda path=path: answered_s(pages, path)) < SLOWEST_S, path
+
+
+def fastest(measure: Callable[[], float]) -> float:
+    """The least of some times: other programs may be in the way of the others."""
+    return min(measure() for _ in range(5))
+
+
+def answered_s(pages: TestClient, path: str) -> float:
+    began = time.perf_counter()
+    assert pages.get(path).status_code == 200
+    return time.perf_counter() - began

@@ -98,6 +98,17 @@ def test_what_does_not_exist(pages: TestClient, found: Experiment) -> None:
         assert "Traceback" not in answer.text
 
 
+def test_a_search_is_compared_with_one_that_has_no_results_yet(
+    database: Database, pages: TestClient, found: Experiment
+) -> None:
+    other = factories.created(database, "other", seed=7)
+    text = pages.get(f"/compare?a={found.id}&b={other.id}").text
+    assert "after 0 results" in text
+    assert re.search(r"≠ seed</th><td>0</td><td>7</td>", text)
+    lines = chart(pages, f"/compare/growth.json?a={found.id}&b={other.id}")["data"]
+    assert [one["name"] for one in lines] == ["demo"]
+
+
 def test_the_overview_has_progress_best_failures_and_workers(pages: TestClient, found: Experiment) -> None:
     text = pages.get("/").text
     assert '<progress max="12" value="12"' in text
