@@ -14,8 +14,8 @@ VARIABLE = "_EVOLVER_COMPLETE"
 
 @click.command(
     epilog=examples(
-        'eval "$(evolver completion bash)"                                  # in ~/.bashrc',
-        'eval "$(evolver completion zsh)"                                   # in ~/.zshrc',
+        'eval "$(evolver completion bash)"    # in ~/.bashrc',
+        'eval "$(evolver completion zsh)"     # in ~/.zshrc',
         "evolver completion fish > ~/.config/fish/completions/evolver.fish",
     )
 )

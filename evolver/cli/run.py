@@ -60,7 +60,7 @@ LEASE_S = 5.0
         "evolver run demo --dataset digits --space tiny --budget 40 --workers 2",
         "evolver run shirts --dataset fashion-mnist --data-dir /data --download",
         "evolver run shirts --device all --data-dir /data",
-        "evolver run shirts --on-event 'notify-send evolver' --on-event https://example.org/hook",
+        "evolver run shirts --on-event https://example.org/hook",
     )
 )
 @click.argument("name", shell_complete=experiment_names)

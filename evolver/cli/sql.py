@@ -31,7 +31,7 @@ LONGEST = 200
     epilog=examples(
         "evolver sql \"SELECT * FROM front WHERE experiment = 'demo'\"",
         "evolver sql --file question.sql --csv > answer.csv",
-        'echo "SELECT operator, count(*) FROM genome GROUP BY 1" | evolver sql - --json',
+        'echo "SELECT name, state FROM experiment" | evolver sql - --json',
     )
 )
 @click.argument("query", metavar="QUERY|-", required=False)

@@ -40,8 +40,8 @@ from evolver.transfer import Chosen, Outcome, Start
     epilog=examples(
         "evolver transfer shirts --dataset cifar10 --data-dir /data",
         "evolver transfer shirts --dataset imagefolder:pets --top 20 --seeds 3",
-        "evolver retrain shirts && evolver transfer shirts --dataset mnist --from weights",
-        "evolver transfer shirts --dataset cifar10 --workers 0    # for workers elsewhere",
+        "evolver transfer shirts --dataset mnist --from weights",
+        "evolver transfer shirts --dataset cifar10 --workers 0    # others train",
     )
 )
 @click.argument("name", shell_complete=experiment_names)

@@ -34,7 +34,7 @@ def test_status_before_anything_happened(database: Database) -> None:
 
 def test_status_counts_what_a_search_does_now(database: Database) -> None:
     factories.created(database, budget=12)
-    worker_id = factories.registered_worker(database, slots=2)
+    worker_id = factories.registered_worker(database, slots=16)
     scheduler = Scheduler(database)
     scheduler.step()
     claims = [factories.must_claim(database, worker_id) for _ in range(3)]
@@ -92,7 +92,7 @@ def test_no_rate_is_told_too_early(
     database: Database, results: int, every_s: float, running: int, per_hour: float | None
 ) -> None:
     factories.created(database, budget=100)
-    worker_id = factories.registered_worker(database, slots=4)
+    worker_id = factories.registered_worker(database, slots=16)
     scheduler = Scheduler(database)
     for _ in range(results):
         scheduler.step()
@@ -204,7 +204,7 @@ def test_a_genome_is_shown_with_all_its_evaluations(database: Database) -> None:
 
 
 def test_a_lineage_holds_every_ancestor_at_its_least_distance(database: Database) -> None:
-    found = factories.finished(database, budget=40)
+    found = factories.finished(database, budget=60)
     with database.read() as connection:
         parents: dict[int, list[int]] = {}
         for child, parent in connection.execute(select(parentage.c.child_id, parentage.c.parent_id)):

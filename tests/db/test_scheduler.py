@@ -86,11 +86,11 @@ def test_failures_count_against_the_budget_and_hold_no_slot(database: Database) 
 
 def test_the_queue_is_kept_at_its_depth(database: Database) -> None:
     factories.created(database, budget=100)
-    factories.registered_worker(database, slots=5)
+    factories.registered_worker(database, slots=21)
     Scheduler(database).step()
 
     with database.read() as connection:
-        assert queue.depth(connection, factories.current(database).id).pending == 10
+        assert queue.depth(connection, factories.current(database).id).pending == 6
 
 
 def test_patience_ends_a_search_whose_front_stands_still(database: Database) -> None:

@@ -17,7 +17,7 @@ from tests.unit.test_deploy import require_accepted
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _COMMAND = re.compile(r"^\s*(?:\$ )?evolver ([a-z].*)$", re.MULTILINE)
-_END = re.compile(r"\s[|>&]+(\s|$)|\s{2,}|\s#")
+_END = re.compile(r"\s[|<>&]+(\s|$)|\s{2,}|\s#")
 """Where the command ends: the shell goes on, or a remark."""
 
 
