@@ -7,7 +7,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 TEST_FLAGS ?= -n 2 --dist loadgroup
 NEED_DATA := benchmarks/parity.py benchmarks/recipes.py
 
-.PHONY: help install install-bench demo test test-slow lint format bench clean
+.PHONY: help install install-bench demo test test-slow lint format docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ format: install  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install  ## the documentation as a site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: install-bench  ## all benchmarks in their quick form; DATA_DIR=DIR for those that need Fashion-MNIST
 	@for script in $(filter-out $(NEED_DATA),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script --quick || exit 1; done
@@ -56,6 +59,6 @@ bench: install-bench  ## all benchmarks in their quick form; DATA_DIR=DIR for th
 		echo "== $$script"; $(BIN)/python $$script --quick --data-dir $(DATA_DIR) || exit 1; done
 
 clean:  ## remove .venv, caches and the demo's files
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist site
 	rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints demo.logs front.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
