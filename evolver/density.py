@@ -40,4 +40,5 @@ def rarities(points: Points, holders: Points) -> NDArray[np.float64]:
     bandwidth = spread[varies] * len(known) ** (-1.0 / (known.shape[1] + 4))
     distances = (((asked[:, None, :] - known[None, :, :]) / bandwidth) ** 2).sum(axis=2)
     density = np.exp(-0.5 * distances).mean(axis=1)
-    return 1.0 / np.maximum(density, 1.0 / len(known))
+    weights: NDArray[np.float64] = 1.0 / np.maximum(density, 1.0 / len(known))
+    return weights
