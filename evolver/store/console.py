@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,10 +92,12 @@ def tables(connection: Connection) -> list[str]:
 @contextmanager
 def _ask_sqlite(database: Database, query: str, timeout_s: float) -> Iterator[Answer]:
     deadline = time.monotonic() + timeout_s
-    with closing(_reader(database, timeout_s)) as connection, _told_by_sqlite(database, timeout_s):
+    with closing(_reader(database, timeout_s)) as connection, _told_by_sqlite(database, timeout_s, deadline):
         connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
         cursor = connection.execute(query)
-        yield Answer(_columns([one[0] for one in cursor.description]), _in_time(cursor, deadline))
+        rows = _in_time(cursor, deadline)
+        first = list(islice(rows, 1))  # a query that fails does so here, before anything is printed
+        yield Answer(_columns([one[0] for one in cursor.description]), chain(first, rows))
 
 
 def _reader(database: Database, timeout_s: float) -> sqlite3.Connection:
@@ -117,15 +119,14 @@ def _in_time(rows: sqlite3.Cursor, deadline: float) -> Iterator[tuple[Any, ...]]
 
 
 @contextmanager
-def _told_by_sqlite(database: Database, timeout_s: float) -> Iterator[None]:
+def _told_by_sqlite(database: Database, timeout_s: float, deadline: float) -> Iterator[None]:
     """SQLite's errors, as one line each."""
-    began = time.monotonic()
     try:
         yield
     except sqlite3.Error as error:
         reason = str(error)
         if reason == "interrupted":
-            if time.monotonic() - began < timeout_s:  # Ctrl-C came while SQLite looked at the clock
+            if time.monotonic() < deadline:  # Ctrl-C came while SQLite looked at the clock
                 raise KeyboardInterrupt from None
             raise QueryTimedOut(timeout_s) from None
         if "locked" in reason or "busy" in reason:
@@ -151,7 +152,7 @@ def _ask_postgresql(database: Database, query: str, timeout_s: float) -> Iterato
         with _told_by_postgresql(database, timeout_s):
             result = asked.exec_driver_sql(query)
             batches = result.partitions(BATCH)
-            first = next(batches, [])  # a query fails with its first row, before anything is printed
+            first = next(batches, [])  # as on SQLite
             rows = chain(first, _of_batches(batches, deadline, timeout_s))
             plain = (tuple(_plain(value) for value in row) for row in rows)
             yield Answer(_columns(list(result.keys())), plain)

