@@ -90,8 +90,8 @@ def executed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
 
 
 def text(outputs: list[Any]) -> str:
-    """What a cell printed."""
-    return "".join(one.text for one in outputs if one.output_type == "stream")
+    """What a cell printed; a command that runs on a pseudo-terminal ends its lines as one does."""
+    return "".join(one.text for one in outputs if one.output_type == "stream").replace("\r\n", "\n")
 
 
 @pytest.mark.slow
