@@ -7,6 +7,7 @@ has no fixed number of them; they describe, and cannot be turned back into a cod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from evolver.genome.bounds import Bounds, parse
 from evolver.genome.code import ConvGene, PoolGene
 from evolver.space import Json
 from evolver.store import experiments, tables
-from evolver.store.db import Database
+from evolver.store.db import Database, without_password
 from evolver.store.experiments import Experiment
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ def write(
     library = _optuna()
     with database.read() as connection:
         found = experiments.get(connection, name)
-        study: optuna.Study = _created(
-            library, name, _storage(library, storage), len(found.settings.objectives), force
-        )
-        study.set_user_attr("evolver_objectives", list(found.settings.objectives))
-        if hasattr(study, "set_metric_names"):
-            _set_metric_names(library, study, found.settings.objectives)
-        total = tables.count(connection, found, tables.GENOMES)
-        for done, trial in enumerate(_trials(connection, found, library), start=1):
-            study.add_trial(trial)
-            progress(done, total)
+        where = _storage(library, storage)
+        study: optuna.Study = _created(library, name, where, storage, len(found.settings.objectives), force)
+        with _whole_or_gone(library, study, where):
+            with _told_by_optuna(storage):
+                study.set_user_attr("evolver_objectives", list(found.settings.objectives))
+                _set_metric_names(library, study, found.settings.objectives)
+            total = tables.count(connection, found, tables.GENOMES)
+            for done, trial in enumerate(_trials(connection, found, library), start=1):
+                with _told_by_optuna(storage):
+                    study.add_trial(trial)
+                progress(done, total)
     return study
 
 
@@ -75,31 +77,51 @@ def _storage(optuna: Any, storage: Any) -> Any:
     """A storage of Optuna for what the user named: ``sqlite:///FILE`` and the like, or a journal's path."""
     if not isinstance(storage, str):
         return storage
-    try:
+    with _told_by_optuna(storage):
         if "://" in storage:
             return optuna.storages.RDBStorage(storage)
-        backend = optuna.storages.journal.JournalFileBackend(storage)
-        return optuna.storages.JournalStorage(backend)
-    except Exception as error:  # whatever a driver or a file system says
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InvalidInput(
-            f"Optuna cannot use the storage '{storage.partition('://')[0]}': {reason[0]}"
-        ) from error
+        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
 
 
-def _created(optuna: Any, name: str, storage: Any, objectives: int, force: bool) -> Any:
+def _created(optuna: Any, name: str, where: Any, storage: Any, objectives: int, force: bool) -> Any:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        if force and storage is not None and name in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=name, storage=storage)
-        return optuna.create_study(study_name=name, storage=storage, directions=["minimize"] * objectives)
+        with _told_by_optuna(storage, optuna.exceptions.DuplicatedStudyError):
+            if force and where is not None and name in optuna.get_all_study_names(where):
+                optuna.delete_study(study_name=name, storage=where)
+            return optuna.create_study(study_name=name, storage=where, directions=["minimize"] * objectives)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise InvalidInput(
             f"there is a study '{name}' in that storage already; give another one, or --force to replace it"
         ) from error
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _whole_or_gone(optuna: Any, study: optuna.Study, where: Any) -> Iterator[None]:
+    """After an error, Ctrl-C included, the study is deleted, so that nobody takes it for a whole one."""
+    try:
+        yield
+    except BaseException:
+        if where is not None:
+            with suppress(Exception):  # the storage itself may be what fails
+                optuna.delete_study(study_name=study.study_name, storage=where)
+        raise
+
+
+@contextmanager
+def _told_by_optuna(storage: Any, *passed: type[Exception]) -> Iterator[None]:
+    """Whatever Optuna, a driver or a file system says of a storage, as one line; these errors pass."""
+    try:
+        yield
+    except passed:
+        raise
+    except Exception as error:
+        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        named = f" '{without_password(storage)}'" if isinstance(storage, str) else ""
+        raise InvalidInput(f"Optuna cannot use the storage{named}: {without_password(lines[0])}") from error
 
 
 def _set_metric_names(optuna: Any, study: optuna.Study, names: Sequence[str]) -> None:

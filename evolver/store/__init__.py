@@ -20,6 +20,8 @@ activity.py     what each worker does now; names.py: the names that a shell comp
 observations.py what notifications are made of.
 operations.py   the health of a database, and what lies about in it.
 reading.py      a database for reading alone, by who must not slow a search down.
+console.py      SQL that a person wrote, which can only read.
+tables.py       an experiment as tidy tables, in batches.
 roles.py        who may do what on PostgreSQL; ``copy.py`` brings everything into another database.
 
 Callers own the transaction (``Database.write``, ``Database.read``); no function here commits.

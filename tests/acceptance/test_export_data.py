@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,22 +45,39 @@ def end(database: Database, claim: Claim) -> None:
         factories.complete(database, claim)
 
 
-@pytest.fixture
-def searched(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """A search that ran, beside another one; batches are smaller than it."""
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BATCH", 7)
-    factories.finished(database, "other", budget=4)
-    factories.finished(database, "demo", budget=24, end=end)
-    return database
+
+
+@pytest.fixture(scope="module")
+def searched(module_database: Database) -> Database:
+    """A search that ran, beside others: of one objective, and with a constraint that some break."""
+    factories.finished(module_database, "other", budget=4)
+    factories.finished(module_database, "demo", budget=24, end=end)
+    factories.finished(module_database, "one", budget=12, end=end, objectives="error", selector="nsga2")
+    factories.finished(module_database, "bounded", budget=16, constraints=["error>=0.2"], selector="nsga2")
+    return module_database
+
+
+@pytest.fixture(scope="module")
+def small_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with a small search."""
+    path = tmp_path_factory.mktemp("small") / "evolver.db"
+    shutil.copyfile(sqlite_template, path)
+    database = Database.open(f"sqlite:///{path}")
+    factories.finished(database, "demo", budget=4)
+    database.dispose()
+    return f"sqlite:///{path}"
 
 
 def url_of(database: Database) -> str:
     return database.url.render_as_string(hide_password=False)
 
 
-def front(database: Database) -> list[facts.GenomeFact]:
+def front(database: Database, name: str = "demo") -> set[int]:
     with database.read() as connection:
-        return facts.front_members(connection, factories.current(database, "demo"))
+        return {one.genome_id for one in facts.front_members(connection, factories.current(database, name))}
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
@@ -82,6 +100,7 @@ def test_the_tables_are_those_of_the_database(searched: Database, tmp_path: Path
         codes = dict(connection.execute(select(schema.genome.c.id, schema.genome.c.code)).all())
         born = dict(connection.execute(select(schema.genome.c.id, schema.genome.c.born_at)).all())
         edges = connection.execute(select(schema.parentage).order_by(schema.parentage.c.position)).all()
+        members = {one.genome_id for one in facts.front_members(connection, found)}
         everything = {
             name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for name, table in SOURCES.items()
@@ -100,12 +119,14 @@ def test_the_tables_are_those_of_the_database(searched: Database, tmp_path: Path
         )
         values = {name: row[name] for name in ("error", "loss") if not pandas.isna(row[name])}
         assert values == one.objectives
-        assert row["in_front"] == (one.genome_id in {member.genome_id for member in front(searched)})
-    # The other experiment's rows are its own.
-    facts_of("export-data", "other", "--format", kind, "--output", tmp_path / "2", url=url_of(searched))
+        assert row["in_front"] == (one.genome_id in members)
+    # The other experiments' rows are their own.
+    others = [
+        facts_of("export-data", name, "--format", kind, "--output", tmp_path / name, url=url_of(searched))
+        for name in ("other", "one", "bounded")
+    ]
     for name in FILES:
-        read = pandas.read_parquet if kind == "parquet" else pandas.read_csv
-        assert len(frames[name]) + len(read(tmp_path / f"2/{name}.{kind}")) == everything[name]
+        assert len(frames[name]) + sum(other["rows"][name] for other in others) == everything[name]
     assert set(frames["epochs"]["validation_error"]) == {0.5, 0.25}
     assert set(frames["attempts"]["message"].dropna()) == {'too, "large"'}
     assert json.loads((tmp_path / "out/experiment.json").read_text())["settings"]["budget"] == 24
@@ -121,19 +142,16 @@ def test_types_of_parquet(searched: Database, tmp_path: Path) -> None:
     assert types["error"] == "double"
 
 
-def test_nothing_is_overwritten_unless_asked(sqlite_url: str, tmp_path: Path) -> None:
-    database = Database.open(sqlite_url)
-    factories.finished(database, "demo", budget=4)
+def test_nothing_is_overwritten_unless_asked(small_url: str, tmp_path: Path) -> None:
     arguments = ("export-data", "demo", "--format", "csv", "--output", tmp_path / "out")
-    facts_of(*arguments, url=sqlite_url)
+    facts_of(*arguments, url=small_url)
     (tmp_path / "out/genomes.csv").write_text("mine")
-    assert "exists already" in refused(*arguments, url=sqlite_url)
+    assert "exists already" in refused(*arguments, url=small_url)
     assert (tmp_path / "out/genomes.csv").read_text() == "mine"
-    facts_of(*arguments, "--force", url=sqlite_url)
+    facts_of(*arguments, "--force", url=small_url)
     assert (tmp_path / "out/genomes.csv").read_text().startswith("genome_id,birth")
-    assert "did you mean demo" in refused("export-data", "dmo", url=sqlite_url)
-    assert "--output" in refused("export-data", "demo", "--format", "optuna", url=sqlite_url)
-    database.dispose()
+    assert "did you mean demo" in refused("export-data", "dmo", url=small_url)
+    assert "--output" in refused("export-data", "demo", "--format", "optuna", url=small_url)
 
 
 @pytest.mark.parametrize(("package", "extra"), [("pyarrow", "parquet"), ("optuna", "optuna")])
@@ -166,7 +184,7 @@ def test_a_study_is_the_search(searched: Database, tmp_path: Path, storage: str)
         assert trial.datetime_start <= trial.datetime_complete
         assert trial.state.name == ("COMPLETE" if one.state == "done" else "FAIL")
         assert (trial.values or []) == list(one.objectives.values())
-    members = {one.genome_id for one in front(searched)}
+    members = front(searched)
     assert {one.user_attrs["genome_id"] for one in study.best_trials} == members
     assert {one.user_attrs["genome_id"] for one in study.trials if one.user_attrs["in_front"]} == members
 
@@ -177,26 +195,54 @@ def reloaded(storage: str) -> Any:
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
 
 
-def test_one_objective_has_a_curve_and_constraints_count(database: Database) -> None:
-    values = {"objectives": "error", "selector": "nsga2"}
-    factories.finished(database, "demo", budget=12, end=end, **values)
-    study = evolver.to_optuna("demo", url_of(database))
+def best(study: Any) -> set[int]:
+    return {one.user_attrs["genome_id"] for one in study.best_trials}
+
+
+def test_one_objective_has_a_curve(searched: Database) -> None:
+    study = evolver.to_optuna("one", url_of(searched))
     assert study.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
-    assert {one.user_attrs["genome_id"] for one in study.best_trials} == {
-        one.genome_id for one in front(database)
-    }
+    assert best(study) == front(searched, "one")
 
 
-def test_what_breaks_constraints_is_no_best_trial(database: Database) -> None:
-    factories.finished(database, "demo", budget=24, constraints=["error>=0.2"], selector="nsga2")
-    study = evolver.to_optuna("demo", url_of(database))
+def test_what_breaks_constraints_is_no_best_trial(searched: Database) -> None:
+    study = evolver.to_optuna("bounded", url_of(searched))
     assert any(one.values[0] < 0.2 for one in study.trials)
-    assert {one.user_attrs["genome_id"] for one in study.best_trials} == {
-        one.genome_id for one in front(database)
-    }
+    assert best(study) == front(searched, "bounded")
 
 
-def test_to_optuna_without_optuna(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("storage", ["sqlite:///{}/study.db", "{}/study.log"])
+def test_an_error_of_optuna_leaves_no_half_study(
+    small_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    storage = storage.format(tmp_path)
+    arguments = ("export-data", "demo", "--format", "optuna", "--output", storage)
+    add_trial = optuna.Study.add_trial
+
+    def failing(study: Any, trial: Any) -> None:
+        if trial.number == 2:
+            assert len(study.trials) == 2
+            raise OSError("No space left on device")
+        add_trial(study, trial)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(optuna.Study, "add_trial", failing)
+        line = refused(*arguments, url=small_url)
+    assert line == f"evolver: Optuna cannot use the storage '{storage}': No space left on device"
+    assert optuna.get_all_study_names(reloaded(storage)) == []
+    assert facts_of(*arguments, url=small_url)["rows"] == {"trials": 4}
+
+
+def test_an_error_of_a_storage_is_one_line_without_the_password(small_url: str, tmp_path: Path) -> None:
+    arguments = ("export-data", "demo", "--format", "optuna", "--output")
+    (tmp_path / "file").write_text("no journal\n")
+    for storage in (f"{tmp_path}/none/study.log", f"{tmp_path}/file", "nonsense://me:secret@host/name"):
+        line = refused(*arguments, storage, url=small_url)
+        assert "Optuna cannot use the storage" in line
+        assert "secret" not in line
+
+
+def test_to_optuna_without_optuna(small_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(EnvironmentFault, match="optuna"):
-        evolver.to_optuna("demo", sqlite_url)
+        evolver.to_optuna("demo", small_url)
