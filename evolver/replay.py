@@ -121,7 +121,7 @@ class _Replayer:
         self.is_whole = until is None
         self.stays = _Stays()
         self.genomes = Recent(8 * settings.population)
-        self.practice = practice(settings)
+        self.limits, self.practice = limits(settings), practice(settings)
         self.uses: dict[int, int] = {}
         self.taken: dict[int, Seed] = {}
         self.births = self.results = self.changes = self.not_comparable = self.born_after = 0
@@ -216,7 +216,7 @@ class _Replayer:
             seed=self.experiment.settings.seed,
             genome_of=self._genome_of,
             seen=seen,
-            limits=limits(self.experiment.settings),
+            limits=self.limits,
             practice=self.practice,
             uses=self.uses,
             credit=self.state.credit,
