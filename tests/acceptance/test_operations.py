@@ -206,8 +206,8 @@ def test_gc_says_when_there_are_no_checkpoints(sqlite_url: str, tmp_path: Path) 
 
 def test_gc_loads_no_torch(sqlite_url: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from evolver.cli import main; main(['gc'], standalone_mode=False); "
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from evolver.cli import main; code = main(['gc'], standalone_mode=False); "
+        "sys.exit(code or 'torch' in sys.modules)"
     )
     environment = {**os.environ, "EVOLVER_DATABASE_URL": sqlite_url, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)

@@ -1,4 +1,4 @@
-"""What people see: the views that fill a terminal, colours, widths, help, and completion in a shell."""
+"""What people see: the views that fill a terminal, colours, widths, and completion in a shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
@@ -18,11 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import pytest
 from rich.cells import cell_len
 
-from evolver.cli import COMMANDS, main
 from evolver.store import leases
 from evolver.store.db import Database
 from tests import factories
@@ -54,13 +51,6 @@ def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         factories.do(database, leases.heartbeat, worker_id, [claim.lease], 3600)
     database.dispose()
     return path
-
-
-@pytest.fixture
-def url(filled_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
-    shutil.copyfile(filled_file, tmp_path / "evolver.db")
-    return f"sqlite:///{tmp_path}/evolver.db"
 
 
 class Terminal:
@@ -153,7 +143,8 @@ def test_a_lost_connection_is_said_and_waited_for(postgresql_server: str, tmp_pa
             opened.read_until(lambda output: "no connection" in output)
             length = len(opened.output)
             opened.read_until(lambda output: "trying again" in output[length:])
-            assert "time left" in opened.output[length:]  # what was read last is still there
+            # What was read last is still there.
+            opened.read_until(lambda output: "time left" in output[length:])
             server.start()
             length = len(opened.output)
             opened.read_until(lambda o: "no connection" not in o[o.rfind("q leaves") :] and len(o) > length)
@@ -250,37 +241,6 @@ def test_colours_are_for_terminals_that_want_them(url: str) -> None:
         assert LONG[:20] in opened.output
         assert not COLOUR.search(opened.output)
     assert "\x1b" not in cli("status", f"{LONG}-1", url=url).stdout
-
-
-# --- help --------------------------------------------------------------------------------------------
-
-
-def every_command() -> Iterator[tuple[str, ...]]:
-    """The words of every command and subcommand."""
-    context = click.Context(main)
-
-    def walk(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[str, ...]]:
-        yield words
-        if isinstance(command, click.Group):
-            for name in command.list_commands(context):
-                inner = command.get_command(context, name)
-                assert inner is not None
-                yield from walk((*words, name), inner)
-
-    for name in COMMANDS:
-        command = main.get_command(context, name)
-        assert command is not None
-        yield from walk((name,), command)
-
-
-@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
-def test_every_help_has_an_example_and_fits_80_columns(words: tuple[str, ...]) -> None:
-    done = cli(*words, "--help")
-    assert done.exit_code == 0
-    result = done.stdout
-    assert f"evolver {' '.join(words)}" in result.partition("Examples:")[2]
-    options = result.partition("Examples:")[0].splitlines()
-    assert max(map(len, options)) <= 80
 
 
 # --- completion --------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_arms_are_settings_that_differ_and_hold_the_baseline() -> None:
         assert len(one.shortened().arms) == 2
 
 
-@pytest.mark.parametrize("one", [one for one in STUDIES if one.part != "options"], ids=lambda one: one.name)
+@pytest.mark.parametrize("one", STUDIES, ids=lambda one: one.name)
 def test_arms_are_settings_of_experiments(one: Study) -> None:
     for arm in one.arms.values():
         ExperimentConfig.model_validate(dict(arm))

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from evolver.cli import COMMANDS, main
+from evolver.cli import main
 from tests.unit.test_deploy import require_accepted
 
 ROOT = Path(__file__).parents[2]
@@ -27,21 +27,25 @@ def commands(text: str) -> Iterator[list[str]]:
         yield shlex.split(_END.split(found[1])[0])
 
 
-def all_commands() -> Iterator[list[str]]:
+def all_commands(command: click.Command = main, *names: str) -> Iterator[list[str]]:
     """The names of all commands and, of groups, their subcommands."""
-    for name in COMMANDS:
-        yield [name]
-        command = main.get_command(click.Context(main), name)  # type: ignore[attr-defined]
-        if isinstance(command, click.Group):
-            yield from ([name, sub] for sub in command.commands)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield [*names, name]
+            yield from all_commands(inner, *names, name)
 
 
 @pytest.mark.parametrize("names", [[], *all_commands()], ids=lambda names: " ".join(names) or "evolver")
 def test_the_help_of_a_command_has_examples_that_it_takes(names: list[str]) -> None:
-    text = CliRunner().invoke(main, [*names, "--help"]).stdout
-    shown = list(commands(text))
-    assert any(arguments[: len(names)] == names for arguments in shown)
-    for arguments in shown:
+    done = CliRunner().invoke(main, [*names, "--help"])
+    assert done.exit_code == 0
+    text = done.stdout
+    examples = text.partition("Examples:")[2] if names else text
+    assert any(arguments[: len(names)] == names for arguments in commands(examples))
+    for arguments in commands(text):
         require_accepted(arguments)
     assert max(map(len, text.splitlines())) <= 80
 
