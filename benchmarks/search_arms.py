@@ -236,17 +236,16 @@ class Runner:
 
 def read(directory: Path) -> Outcome:
     """What came of the search of a directory."""
-    with Evolver.open(_url(directory)) as known:
+    database = Database.open(_url(directory))
+    with Evolver(database) as known:
         search = known.experiment(NAME)
         facts, genomes = search.facts(), search.genomes()
         front = {one.genome_id for one in search.front()}
         best = best_of(genomes)
         trained = known.genome(best).evaluations
+        with database.read() as connection:
+            results = curves.results(connection, facts, RECORDED)
     tested = [one.other_values.get("test_error") for one in trained if one.purpose == "retrain"]
-    database = Database.open(_url(directory))
-    with database.read() as connection:
-        results = curves.results(connection, facts, RECORDED)
-    database.dispose()
     ordered = sorted((one for one in genomes if one.ingest_no), key=lambda one: one.ingest_no or 0)
     blank = (float("nan"),) * len(RECORDED)
     return Outcome(

@@ -29,7 +29,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,9 @@ import common
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from search_arms import DEFAULT_SELECTOR, STUDIES, Arm, Outcome, Runner, Search, Study
+from search_arms import DEFAULT_SELECTOR, STUDIES, Outcome, Runner, Search, Study
 
 from evolver import comparison
-from evolver.config import ExperimentConfig
 from evolver.errors import EvolverError
 from evolver.statistics import a12, holm, mann_whitney
 
@@ -134,18 +132,9 @@ def work_dir(args: argparse.Namespace, stack: ExitStack) -> Path:
 
 
 def studies(args: argparse.Namespace) -> list[Study]:
-    """Those that were asked for, without arms whose settings this version does not have."""
+    """Those that were asked for."""
     chosen = [study for study in STUDIES if args.part in ("all", study.part, study.name)]
-    known = [replace(study, arms=_known_arms(study)) for study in chosen]
-    found = [study for study in known if len(study.arms) > 1]
-    return [study.shortened() for study in found] if args.quick else found
-
-
-def _known_arms(study: Study) -> dict[str, Arm]:
-    unknown = {name: arm.keys() - ExperimentConfig.model_fields.keys() for name, arm in study.arms.items()}
-    for name in (name for name in unknown if unknown[name]):
-        print(f"{study.name}: no arm '{name}', as there is no setting {', '.join(sorted(unknown[name]))}")
-    return {name: arm for name, arm in study.arms.items() if not unknown[name]}
+    return [study.shortened() for study in chosen] if args.quick else chosen
 
 
 # --- running ---
