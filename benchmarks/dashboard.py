@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import common
 import history
 import httpx
-import uvicorn
 from sqlalchemy import text
 
-from evolver.dashboard.app import application
-from evolver.dashboard.security import Access
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
-from evolver.store.reading import Reader
 from tests import chromium
+from tests.dashboard.server import served
 
 STAYS = 2_000
 """So many results later, a genome of the past leaves the front."""
@@ -72,25 +67,6 @@ def views(found: Experiment, genomes: int) -> dict[str, str]:
     }
 
 
-@contextmanager
-def served(database: Database) -> Iterator[str]:
-    """The dashboard of a database, in a thread; yields its address."""
-    reader = Reader.open(common.url_of(database))
-    server = uvicorn.Server(
-        uvicorn.Config(application(reader, Access.to("127.0.0.1", None)), port=0, log_level="error")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        reader.dispose()
-
-
 def request_ms(client: httpx.Client, address: str) -> float:
     """How long one request takes."""
     began = time.perf_counter()
@@ -123,7 +99,10 @@ def main() -> None:
         for kind, make in makers.items():
             database = make()
             found = grow(database, genomes, "history")
-            with served(database) as address, httpx.Client(base_url=address, timeout=60) as client:
+            with (
+                served(common.url_of(database)) as address,
+                httpx.Client(base_url=address, timeout=60) as client,
+            ):
                 asked = views(found, genomes)
                 for path in asked.values():  # the first request of a view reads its template
                     request_ms(client, path)

@@ -10,6 +10,7 @@ compare     everything about some groups of runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -259,7 +260,7 @@ def _tests(groups: Sequence[Group], measures: Sequence[str]) -> tuple[Test, ...]
 
 
 def to_json(value: Any) -> Any:
-    """A comparison as plain values; what is not known is None."""
+    """A comparison, or a chart, as plain values; what is no finite number is None."""
     if isinstance(value, np.ndarray):
         return to_json(value.tolist())
     if isinstance(value, Mapping):
@@ -268,4 +269,4 @@ def to_json(value: Any) -> Any:
         return [to_json(one) for one in value]
     if hasattr(value, "__dataclass_fields__"):
         return {name: to_json(getattr(value, name)) for name in value.__dataclass_fields__}
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -182,9 +182,8 @@ class Observer:
         last = observations.last_failures(connection, now.id, self._limits.failure_window)
         kinds = Counter(kind for kind in last if kind is not None)
         rate = kinds.total() / len(last) if last else 0.0
-        was_failing, told.is_failing = told.is_failing, rate > self._limits.failure_limit
-        if len(last) < LEAST_RESULTS:
-            told.is_failing = False
+        was_failing = told.is_failing
+        told.is_failing = len(last) >= LEAST_RESULTS and rate > self._limits.failure_limit
         if was_failing or not told.is_failing:
             return None
         by_kind = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
@@ -229,10 +228,7 @@ class Observer:
             return None
         found = experiments.by_id(connection, now.id)
         members = facts.front_members(connection, found) if found else []
-        best = {
-            name: min(one.objectives[name] for one in members)
-            for name in (found.settings.objectives if found and members else ())
-        }
+        best = facts.best_of_each(members, found.settings.objectives) if found else {}
         return Event(
             "finished",
             now.name,

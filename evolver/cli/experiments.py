@@ -20,7 +20,7 @@ from evolver.cli.options import (
     json_option,
     opened,
 )
-from evolver.cli.output import console, counted, echo_json, state_text, table, warmup_text
+from evolver.cli.output import NONE_YET, console, counted, echo_json, state_text, table, warmup_text
 from evolver.errors import IllegalTransition
 from evolver.store import experiments
 from evolver.store.db import Database
@@ -115,7 +115,7 @@ def list_experiments(db_url: str | None, as_json: bool) -> None:
         echo_json([_fact(one) for one in found])
         return
     if not found:
-        click.echo("no experiments yet; make one: evolver new NAME, or evolver run NAME")
+        click.echo(NONE_YET)
         return
     shown = table("experiment", "state", "dataset", "objectives", "evaluated", "created",
                   left=("experiment", "state", "dataset", "objectives"))  # fmt: skip

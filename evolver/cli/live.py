@@ -17,7 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evolver.cli.output import console, duration
+from evolver.cli.output import console, cut, duration
 from evolver.store.db import DatabaseUnavailable
 
 INTERVAL_S = 2.0
@@ -98,8 +98,7 @@ def _heading(title: str, pause_s: float, width: int) -> Text:
     """One line; the name of a search may be longer than the terminal is wide."""
     tail = f"  {datetime.now():%H:%M:%S}  every {pause_s:g} s, q leaves"
     room = max(1, width - len(tail) - 1)
-    short = title if len(title) <= room else f"{title[: room - 1]}…"
-    return Text.assemble((short, "bold"), (tail, "dim"), no_wrap=True)
+    return Text.assemble((cut(title, room), "bold"), (tail, "dim"), no_wrap=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from evolver.cli.options import applied
 from evolver.events import Limits, Observer
 from evolver.notify import CLOSE_S, Notifier, Target, target
 from evolver.store.db import VARIABLE, Database
@@ -70,7 +71,7 @@ def read(options: dict[str, Any]) -> Notifications:
 
 def event_options(function: F) -> F:
     """Where events go, and when there are any."""
-    options = [
+    return applied(function, [
         click.option(
             "--on-event", "on_event", multiple=True, type=_Lines(), metavar="COMMAND|URL",
             envvar=ON_EVENT_VARIABLE,
@@ -91,7 +92,4 @@ def event_options(function: F) -> F:
             default=DEFAULTS.front_every_s, show_default=True,
             help="Seconds between events about the front, at least.",
         ),
-    ]  # fmt: skip
-    for option in reversed(options):
-        function = option(function)
-    return function
+    ])  # fmt: skip

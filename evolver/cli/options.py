@@ -46,7 +46,8 @@ class SlotCount(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-def _apply(function: F, options: list[Callable[[F], F]]) -> F:
+def applied(function: F, options: list[Callable[[F], F]]) -> F:
+    """A command with these options, which its help lists in this order."""
     for option in reversed(options):
         function = option(function)
     return function
@@ -59,7 +60,7 @@ def _or_none(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
 
 def experiment_options(function: F) -> F:
     """The settings of a new experiment. Ranges are checked in one place, ``evolver.config``."""
-    return _apply(
+    return applied(
         function,
         [
             click.option("--dataset", metavar="NAME", help="digits, mnist, …, npz:PATH. [default: digits]"),
@@ -134,7 +135,7 @@ data_dir_option = click.option(
 
 def worker_options(function: F) -> F:
     """How local workers work."""
-    return _apply(
+    return applied(
         function,
         [
             click.option("--workers", type=click.IntRange(0), default=1, metavar="N", show_default=True,
@@ -148,6 +149,19 @@ def worker_options(function: F) -> F:
             click.option("--checkpoint-url", metavar="URL", help="Directory of checkpoints and weights."),
             click.option("--track", multiple=True, metavar="KIND:WHERE",
                          help="Write curves to tensorboard:DIR or mlflow:URI; may be given twice."),
+        ],
+    )  # fmt: skip
+
+
+def full_recipe_options(function: F) -> F:
+    """The recipe of trainings in full, see ``evolver.retraining.full_recipe``."""
+    return applied(
+        function,
+        [
+            click.option("--epochs", type=int, metavar="N",
+                         help="[default: 90 for the recipe paper, else the recipe's own]"),
+            click.option("--recipe", "recipe_name", metavar="NAME",
+                         help="paper or fast. [default: the search's]"),
         ],
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ STATE_STYLES = {
 }  # fmt: skip
 FAULTS_SHOWN = 3
 NONE_FEASIBLE = "no genome so far keeps all constraints"
+NONE_YET = "no experiments yet; make one: evolver new NAME, or evolver run NAME"
 LONG_WORD = 12
 UNITS = {"s": "s", "ms": "ms", "j": "J", "bytes": "B"}
 """Units that names of values may end in, as people write them."""
@@ -120,6 +121,16 @@ def duration(seconds: float | None) -> str:
     return f"{int(days)} d {int(hours) % 24} h"
 
 
+def hourly(rate: float | None) -> str:
+    """How many an hour, for people."""
+    return "–" if rate is None else f"{rate:.{0 if rate >= 10 else 1}f}"
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most so many characters; where some are left out, the last one says so."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 # --- tables ------------------------------------------------------------------------------------------
 
 
@@ -203,7 +214,7 @@ def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:
     grid.add_row("queue", f"{status.running} running, {status.pending} pending, {status.failed} failed")
     if status.failed:
         grid.add_row("failures", failures_text(status))
-    grid.add_row("rate", f"{rate:.{0 if rate >= 10 else 1}f} an hour" if rate else "–")
+    grid.add_row("rate", f"{hourly(rate)} an hour" if rate else "–")
     grid.add_row("time left", duration(status.eta_s))
     grid.add_row("workers", f"{status.workers} with a valid lease, in all searches")
     grid.add_row("scheduler", status.leader or "none")

@@ -16,6 +16,7 @@ from evolver.cli.options import (
     ID,
     db_option,
     examples,
+    full_recipe_options,
     json_option,
     opened,
     worker_options,
@@ -42,10 +43,7 @@ from evolver.store.trainings import TrainingFact
 @click.option(
     "--genome", "genome_ids", type=ID, multiple=True, metavar="ID", help="This genome; may be repeated."
 )
-@click.option(
-    "--epochs", type=int, metavar="N", help="[default: 90 for the recipe paper, else the recipe's own]"
-)
-@click.option("--recipe", "recipe_name", metavar="NAME", help="paper or fast. [default: the search's]")
+@full_recipe_options
 @worker_options
 @db_option
 @json_option

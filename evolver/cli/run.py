@@ -41,12 +41,11 @@ from evolver.cli.output import (
 from evolver.cli.settings import Given, New
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
-from evolver.evaluation import DatasetRef
 from evolver.localrun import LocalOptions, LocalWorkers, check_data, check_options
 from evolver.scheduler import Scheduler
 from evolver.store import experiments, facts, fleet
 from evolver.store.db import Database, DatabaseUnavailable
-from evolver.store.experiments import Experiment, NewDataset
+from evolver.store.experiments import Experiment
 from evolver.store.facts import GenomeFact, Status
 from evolver.store.wakeups import Wakeups
 
@@ -125,9 +124,7 @@ def _checked(
     new = None
     if found is None:
         new = settings.of_new(name, given, db_url)
-        built, data = new.settings, new.data
-        fields = {key: getattr(data, key) for key in NewDataset.__slots__}
-        dataset = DatasetRef(id=0, **fields)
+        built, dataset = new.settings, new.data.as_ref()
     else:
         experiments.require_whole(found)
         settings.require_same(found, given)

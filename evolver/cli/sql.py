@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import LONG_WORD, console, counted, table
+from evolver.cli.output import LONG_WORD, console, counted, cut, table
 from evolver.errors import InvalidInput
 from evolver.store import console as sql_console
 from evolver.store.console import Answer, as_text
@@ -162,5 +162,4 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     text = f"{value:.6g}" if isinstance(value, float) else as_text(value)
-    text = "".join(sign if sign.isprintable() else " " for sign in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return cut("".join(sign if sign.isprintable() else " " for sign in text), LONGEST)

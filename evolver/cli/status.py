@@ -9,13 +9,11 @@ from rich.text import Text
 from evolver.cli import live
 from evolver.cli.completing import experiment_names
 from evolver.cli.options import ANSWER_S, db_option, examples, json_option, opened
-from evolver.cli.output import console, echo_json, status_table, status_view
+from evolver.cli.output import NONE_YET, console, echo_json, status_table, status_view
 from evolver.errors import InvalidInput
 from evolver.store import experiments, facts
 from evolver.store.db import Database
 from evolver.store.facts import Status
-
-NONE_YET = "no experiments yet; make one: evolver new NAME, or evolver run NAME"
 
 
 @click.command(
@@ -58,7 +56,7 @@ def status(
 def _read(database: Database, name: str | None) -> list[Status]:
     with database.read() as connection:
         found = [experiments.get(connection, name)] if name else experiments.every(connection)
-        return [facts.status(connection, one) for one in found]
+        return facts.statuses(connection, found)
 
 
 def _print(found: list[Status], name: str | None, as_json: bool) -> None:
@@ -79,11 +77,10 @@ def _watched(database: Database, name: str | None, lines: int | None) -> Rendera
     if name:
         return _view(_read(database, name), name)
     with database.read() as connection:
-        found = experiments.every(connection)
-        found.sort(key=lambda one: (one.state != "running", -one.id))
-        shown = [facts.status(connection, one) for one in found[:lines]]
-    if not found:
+        found = experiments.listed(connection, first=0, number=lines)
+        shown = facts.statuses(connection, found)
+        left_out = experiments.count(connection) - len(shown)
+    if not shown:
         return Text(NONE_YET)
-    left_out = len(found) - len(shown)
     more = [Text(f"and {left_out} more", "dim")] if left_out else []
     return Group(status_table(shown), *more)

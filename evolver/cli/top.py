@@ -13,7 +13,7 @@ from rich.text import Text
 
 from evolver.cli import live
 from evolver.cli.options import ANSWER_S, db_option, examples, json_option, opened
-from evolver.cli.output import console, duration, echo_json, table
+from evolver.cli.output import console, cut, duration, echo_json, hourly, table
 from evolver.store import activity, fleet
 from evolver.store.activity import Running
 from evolver.store.db import Database
@@ -144,7 +144,7 @@ def _table(rows: Sequence[Row]) -> Table:
             f"{one.epoch}/{one.epochs or '?'}" if one else "–",
             duration(one.seconds) if one else "–",
             _lease(one.lease_left_s) if one else "–",
-            _rate(row.results_per_hour),
+            hourly(row.results_per_hour),
         )
     return made
 
@@ -152,16 +152,11 @@ def _table(rows: Sequence[Row]) -> Table:
 def _short(worker: WorkerFact) -> str:
     """host:pid, where the host is cut: the pid tells the workers of a host apart."""
     room = WIDTHS["worker"] - len(f":{worker.pid}")
-    host = worker.host if len(worker.host) <= room else f"{worker.host[: room - 1]}…"
-    return f"{host}:{worker.pid}"
+    return f"{cut(worker.host, room)}:{worker.pid}"
 
 
 def _lease(seconds: float) -> Text:
     return Text("ended", "red") if seconds <= 0 else Text(duration(seconds))
-
-
-def _rate(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.{0 if rate >= 10 else 1}f}"
 
 
 def _json(rows: Sequence[Row], limit: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from evolver.cli.options import (
     DATA_DIR,
     db_option,
     examples,
+    full_recipe_options,
     json_option,
     opened,
     worker_options,
@@ -52,10 +53,7 @@ from evolver.transfer import Chosen, Outcome, Start
     "--from", "start", type=click.Choice(["scratch", "weights"]), default="scratch", show_default=True,
     help="Begin with new weights, or with those of 'evolver retrain'.",
 )  # fmt: skip
-@click.option(
-    "--epochs", type=int, metavar="N", help="[default: 90 for the recipe paper, else the recipe's own]"
-)
-@click.option("--recipe", "recipe_name", metavar="NAME", help="paper or fast. [default: the search's]")
+@full_recipe_options
 @click.option(
     "--seeds", type=click.IntRange(1, 1000), default=1, metavar="K", show_default=True,
     help="Trainings of each genome; their mean counts.",
@@ -103,7 +101,7 @@ def transfer(
         if workers:
             check_options(local)
             _require_weights_here(database, name, chosen, local)
-            check_data(found.settings.evaluator, transfers.as_ref(data), local)
+            check_data(found.settings.evaluator, data.as_ref(), local)
         with database.write() as connection:
             asked = transfers.enqueue(connection, found, data, chosen, full, seeds)
         interrupted = False

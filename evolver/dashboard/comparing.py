@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from evolver.dashboard import figures, networks, progress
 from evolver.dashboard.genomes import curves_of
+from evolver.dashboard.overview import growth_of
 from evolver.dashboard.views import Asked, Figure, Page, experiment_of
 from evolver.errors import InvalidInput
 from evolver.store import browse, details, facts
@@ -35,7 +36,7 @@ def experiments(connection: Connection, asked: Asked) -> Page:
         pair = [experiment_of(connection, key) for key in (a, b)]
         values |= {
             "pair": pair,
-            "statuses": [facts.status(connection, one) for one in pair],
+            "statuses": facts.statuses(connection, pair),
             "settings": _settings(*pair),
             "common": _common(*pair),
             "finals": _finals(connection, *pair),
@@ -46,25 +47,7 @@ def experiments(connection: Connection, asked: Asked) -> Page:
 def growth(connection: Connection, asked: Asked) -> Figure:
     """The growth of both on one scale, ``over`` evaluations or hours; or the ``best`` of an objective."""
     pair = [experiment_of(connection, _required(asked, key)) for key in "ab"]
-    searches = _grown(connection, *pair)
-    best = asked.choice("best", ("", *_common(*pair)), "")
-    if best:
-        return figures.best(searches, best)
-    return figures.growth(searches, asked.choice("over", ("evaluations", "hours"), "evaluations"))
-
-
-def _grown(connection: Connection, one: Experiment, other: Experiment) -> dict[str, progress.Growth]:
-    common = _common(one, other)
-    if not common:
-        return {}
-    entries = {found.id: browse.front_entries(connection, found, common) for found in (one, other)}
-    scale = progress.scale_of(list(entries.values()))
-    made: dict[str, progress.Growth] = {}
-    for found in (one, other):
-        grown = progress.growth(connection, found, common, scale, entries[found.id])
-        if grown is not None:
-            made[found.settings.name] = grown
-    return made
+    return growth_of(connection, asked, pair, _common(*pair))
 
 
 @dataclass(frozen=True)
@@ -77,7 +60,8 @@ class Final:
 
 
 def _finals(connection: Connection, one: Experiment, other: Experiment) -> Final | None:
-    grown = _grown(connection, one, other)
+    common = _common(one, other)
+    grown = progress.growth(connection, (one, other), common)
     if not grown:
         return None
     end = min(one.ingested, other.ingested)
@@ -87,7 +71,7 @@ def _finals(connection: Connection, one: Experiment, other: Experiment) -> Final
         first, second = (None if grown is None else _last(grown, name, end) for grown in pair)
         return first, second
 
-    return Final(end, both("hypervolume"), {name: both(name) for name in _common(one, other)})
+    return Final(end, both("hypervolume"), {name: both(name) for name in common})
 
 
 def _last(grown: progress.Growth, name: str, end: int) -> float | None:
@@ -151,10 +135,10 @@ def genomes(connection: Connection, asked: Asked) -> Page:
     values: dict[str, Any] = {"a": a, "b": b, "pair": None}
     if a is not None and b is not None:
         pair = [details.genome_detail(connection, key) for key in (a, b)]
-        names = list(dict.fromkeys(name for one in pair for name in _values(one)))
+        first, second = (_values(one) for one in pair)
         values |= {
             "pair": pair,
-            "values": [(name, *(_values(one).get(name) for one in pair)) for name in names],
+            "values": [(name, first.get(name), second.get(name)) for name in {**first, **second}],
             "lines": differences(*(networks.lines(one.code) for one in pair)),
             "networks": [
                 networks.decoded(one.code, experiment_of(connection, one.experiment_id)) for one in pair

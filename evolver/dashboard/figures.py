@@ -23,31 +23,34 @@ EPOCHS = 300
 def growth(searches: Mapping[str, Growth], over: str) -> Figure:
     """The hypervolume of searches over their results (``evaluations``) or over hours."""
     title = "evaluations" if over == "evaluations" else "hours since the start"
-    lines = [
-        {
-            "type": "scatter", "mode": "lines", "name": escape(name),
-            "x": one.results if over == "evaluations" else one.hours, "y": one.hypervolume,
-            "line": {"color": PALETTE[i % len(PALETTE)], "dash": DASHES[i % len(DASHES)], "shape": "hv"},
-            "hovertemplate": f"%{{y:.4f}} after %{{x:.5~g}} {title}<extra></extra>",
-        }
-        for i, (name, one) in enumerate(searches.items())
-    ]  # fmt: skip
-    return Figure(lines, _layout(title + _since(searches), "hypervolume", showlegend=len(searches) > 1))
+    curves = {
+        name: (one.results if over == "evaluations" else one.hours, one.hypervolume)
+        for name, one in searches.items()
+    }
+    hover = f"%{{y:.4f}} after %{{x:.5~g}} {title}"
+    return Figure(
+        _steps(curves, hover),
+        _layout(title + _since(searches), "hypervolume", showlegend=len(searches) > 1),
+    )
 
 
 def best(searches: Mapping[str, Growth], objective: str) -> Figure:
     """The least value so far of one objective."""
-    lines = [
-        {
-            "type": "scatter", "mode": "lines", "name": escape(name),
-            "x": one.results, "y": one.best[objective],
-            "line": {"color": PALETTE[i % len(PALETTE)], "dash": DASHES[i % len(DASHES)], "shape": "hv"},
-            "hovertemplate": "%{y:.4~g} after %{x} evaluations<extra></extra>",
-        }
-        for i, (name, one) in enumerate(searches.items())
-    ]  # fmt: skip
+    curves = {name: (one.results, one.best[objective]) for name, one in searches.items()}
     layout = _layout("evaluations" + _since(searches), axis_title(objective), showlegend=len(searches) > 1)
-    return Figure(lines, layout)
+    return Figure(_steps(curves, "%{y:.4~g} after %{x} evaluations"), layout)
+
+
+def _steps(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], hover: str) -> list[dict[str, Any]]:
+    """A line for each name: its value stays as it is until the next one."""
+    return [
+        {
+            "type": "scatter", "mode": "lines", "name": escape(name), "x": x, "y": y,
+            "line": {"color": PALETTE[i % len(PALETTE)], "dash": DASHES[i % len(DASHES)], "shape": "hv"},
+            "hovertemplate": f"{hover}<extra></extra>",
+        }
+        for i, (name, (x, y)) in enumerate(curves.items())
+    ]  # fmt: skip
 
 
 def _since(searches: Mapping[str, Growth]) -> str:

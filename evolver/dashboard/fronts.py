@@ -27,7 +27,8 @@ def front(connection: Connection, asked: Asked) -> Page:
     found = asked.experiment(connection)
     at = asked.number("at", high=found.ingested)
     shown, total = browse.front(connection, found, at=at, limit=ROWS_SHOWN)
-    chosen, logarithmic = _axes(asked, found, _known(found, shown))
+    known = _known(found, shown)
+    chosen, logarithmic = _axes(asked, found, known)
     return Page(
         "front.html",
         {
@@ -35,7 +36,7 @@ def front(connection: Connection, asked: Asked) -> Page:
             "front": shown,
             "in_front": total,
             "columns": columns(found),
-            "known": _known(found, shown),
+            "known": known,
             "chosen": dict(zip("xyz", [*chosen, ""], strict=False)),
             "logarithmic": logarithmic,
             "at": found.ingested if at is None else at,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evolver.dashboard.words import cut
 from evolver.errors import EvolverError
-from evolver.genome.cost import conv_params, linear_params, skip_params
-from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, NetworkPlan, PoolPlan, SkipPlan
+from evolver.genome.cost import (
+    conv_flops,
+    conv_params,
+    linear_flops,
+    linear_params,
+    skip_flops,
+    skip_params,
+)
+from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, NetworkPlan, PoolPlan
 from evolver.space import Json
 from evolver.store.experiments import Experiment
 from evolver.terms import load_space
@@ -25,20 +32,16 @@ def in_short(code: Json) -> list[str]:
         blocks = [", ".join(_gene(gene) for gene in block) for block in code["blocks"]]
         dense = [f"dense {gene['units']}" for gene in code["dense"]]
     except (KeyError, TypeError):
-        return [_cut(json.dumps(code))]
+        return [cut(json.dumps(code), LONGEST_LINE)]
     more = len(blocks) - PARTS_IN_SHORT
     hidden = [f"… and {more} more blocks"] if more > 0 else []
-    return [*map(_cut, blocks[:PARTS_IN_SHORT]), *hidden, *dense]
+    return [*(cut(block, LONGEST_LINE) for block in blocks[:PARTS_IN_SHORT]), *hidden, *dense]
 
 
 def _gene(gene: Mapping[str, Any]) -> str:
     if gene["kind"] == "conv":
         return f"conv {gene['kernel']} → {gene['channels']}"
     return f"{'max' if gene['type'] < 0.5 else 'avg'} pool {gene['kernel']}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
 
 
 def lines(code: Json) -> list[str]:
@@ -168,7 +171,7 @@ def _block(block: BlockPlan) -> Iterator[Layer]:
             yield _conv(layer)
         else:
             yield _pool(layer, channels)
-    yield _skip(block, block.skip)
+    yield _skip(block)
 
 
 def _input(plan: NetworkPlan) -> Layer:
@@ -176,10 +179,9 @@ def _input(plan: NetworkPlan) -> Layer:
 
 
 def _conv(conv: ConvPlan) -> Layer:
-    weights = conv.in_channels * conv.out_channels * conv.kernel ** len(conv.spatial)
     name = f"conv {_size(conv.kernel, conv.spatial)} – norm – relu"
     shape = _shape(conv.out_channels, conv.spatial)
-    return Layer("conv", name, shape, conv_params(conv), 2 * weights * math.prod(conv.spatial))
+    return Layer("conv", name, shape, conv_params(conv), conv_flops(conv))
 
 
 def _pool(pool: PoolPlan, channels: int) -> Layer:
@@ -188,19 +190,19 @@ def _pool(pool: PoolPlan, channels: int) -> Layer:
     )
 
 
-def _skip(block: BlockPlan, skip: SkipPlan | None) -> Layer:
+def _skip(block: BlockPlan) -> Layer:
+    skip = block.skip
     shape = _shape(block.out_channels, block.out_spatial)
     if skip is None:
         return Layer("skip", "+ identity", shape)
     stride = f", stride {skip.stride}" if skip.stride > 1 else ""
-    flops = 2 * skip.in_channels * skip.out_channels * math.prod(skip.spatial)
-    return Layer("skip", f"+ conv {_size(1, skip.spatial)}{stride} – norm", shape, skip_params(skip), flops)
+    name = f"+ conv {_size(1, skip.spatial)}{stride} – norm"
+    return Layer("skip", name, shape, skip_params(skip), skip_flops(skip))
 
 
 def _linear(linear: LinearPlan) -> Layer:
     name = "linear – norm – relu" if linear.batch_norm else "linear (output)"
-    flops = 2 * linear.in_features * linear.out_features
-    return Layer("dense", name, f"{linear.out_features:,}", linear_params(linear), flops)
+    return Layer("dense", name, f"{linear.out_features:,}", linear_params(linear), linear_flops(linear))
 
 
 def _size(kernel: int, spatial: Sequence[int]) -> str:

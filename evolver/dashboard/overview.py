@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,7 +27,10 @@ def overview(connection: Connection, asked: Asked) -> Page:
     return Page(
         "overview.html",
         {
-            "experiments": [{"found": one, "status": facts.status(connection, one)} for one in shown],
+            "experiments": [
+                {"found": one, "status": status}
+                for one, status in zip(shown, facts.statuses(connection, shown), strict=True)
+            ],
             "total": total,
             "page": page,
             "pages": pages,
@@ -55,12 +59,18 @@ def experiment(connection: Connection, asked: Asked) -> Page:
 def growth(connection: Connection, asked: Asked) -> Figure:
     """The growth of a front, ``over`` evaluations or hours; or of the ``best`` value of one objective."""
     found = asked.experiment(connection)
-    grown = progress.growth(connection, found, found.settings.objectives)
-    searches = {found.settings.name: grown} if grown else {}
-    best = asked.choice("best", ("", *found.settings.objectives), "")
+    return growth_of(connection, asked, [found], found.settings.objectives)
+
+
+def growth_of(
+    connection: Connection, asked: Asked, searches: Sequence[Experiment], objectives: Sequence[str]
+) -> Figure:
+    """The growth of searches, as ``growth`` is asked for it."""
+    grown = progress.growth(connection, searches, objectives)
+    best = asked.choice("best", ("", *objectives), "")
     if best:
-        return figures.best(searches, best)
-    return figures.growth(searches, asked.choice("over", ("evaluations", "hours"), "evaluations"))
+        return figures.best(grown, best)
+    return figures.growth(grown, asked.choice("over", ("evaluations", "hours"), "evaluations"))
 
 
 def columns(found: Experiment) -> list[str]:

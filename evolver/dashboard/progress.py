@@ -36,17 +36,31 @@ class Growth:
 
 
 def growth(
-    connection: Connection, found: Experiment, objectives: Sequence[str], scale: Scale | None = None,
-    entries: Entries | None = None,
-) -> Growth | None:  # fmt: skip
-    """The growth of one search; None as long as nothing entered its front.
+    connection: Connection, searches: Sequence[Experiment], objectives: Sequence[str]
+) -> dict[str, Growth]:
+    """The growth of searches by their names, on one scale; without those of which nothing entered a front.
 
-    The hypervolume is the share of the box of ``scale``, by default of ``scale_of``.
+    A hypervolume is the share of the box from the best to the worst value that ever was in one of the fronts.
     """
-    entries = entries or browse.front_entries(connection, found, objectives)
-    scale = scale or scale_of([entries])
-    if scale is None or not entries.entered_at:
-        return None
+    if not objectives:
+        return {}
+    entries = [browse.front_entries(connection, found, objectives) for found in searches]
+    vectors = [vector for one in entries for vector in one.vectors]
+    if not vectors:
+        return {}
+    points = np.array(vectors, dtype=np.float64)
+    scale = Scale(points.min(axis=0), points.max(axis=0))
+    return {
+        found.settings.name: _growth(connection, found, objectives, scale, its)
+        for found, its in zip(searches, entries, strict=True)
+        if its.vectors
+    }
+
+
+def _growth(
+    connection: Connection, found: Experiment, objectives: Sequence[str], scale: Scale, entries: Entries
+) -> Growth:
+    """The growth of one search, something of which entered its front."""
     first = min(max(1, entries.entered_at[0], entries.since), found.ingested)
     numbers = sorted({first, *(n for n in browse.spread(found.ingested, SAMPLES) if n >= first)})
     points = np.array(entries.vectors, dtype=np.float64)
@@ -61,12 +75,3 @@ def growth(
         best={name: tuple(least[:, j].tolist()) for j, name in enumerate(objectives)},
         since=entries.since,
     )
-
-
-def scale_of(entries: Sequence[Entries]) -> Scale | None:
-    """From the best to the worst value that ever was in one of the fronts; None where there is none."""
-    vectors = [vector for one in entries for vector in one.vectors]
-    if not vectors:
-        return None
-    points = np.array(vectors, dtype=np.float64)
-    return Scale(points.min(axis=0), points.max(axis=0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
+from evolver.comparison import to_json
 from evolver.errors import InvalidInput, NotFound
 from evolver.store import experiments
 from evolver.store.experiments import Experiment
@@ -21,8 +21,8 @@ LARGEST_ID = 2**63 - 1
 class Asked:
     """What the address says: the numbers of its path, and its query, anything that a user typed."""
 
-    path: Mapping[str, Any] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, Any]
+    query: Mapping[str, str]
 
     def id(self) -> int:
         """The id in the path. Raises NotFound where it cannot be one."""
@@ -84,7 +84,7 @@ class Figure:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; what is not a number is left out."""
-        return {"data": _plain(self.data), "layout": _plain(self.layout)}
+        return {"data": to_json(self.data), "layout": to_json(self.layout)}
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,3 @@ class Elsewhere:
 
 Answer = Page | Figure | Elsewhere
 View = Callable[[Connection, Asked], Answer]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from evolver.cli.output import compact, counted, duration, label, shown
+from evolver.cli.output import compact, counted, cut, duration, label, shown
 from evolver.errors import EvolverError
 from evolver.objectives import load
 from evolver.store.browse import Rank
 
-__all__ = ["FILTERS", "axis_title", "compact", "counted", "duration", "label", "ranked", "shown", "time_of"]
+__all__ = [
+    "FILTERS", "axis_title", "compact", "counted", "cut", "duration", "label", "ranked", "shown", "time_of",
+]  # fmt: skip
 
 LOGARITHMIC = ("params", "flops")
 """Values that span orders of magnitude."""

@@ -1,7 +1,8 @@
 """What a network costs, by arithmetic on its plan.
 
 ``conv_params``, ``skip_params`` and ``linear_params`` count the trainable parameters of one layer;
-running statistics of batch normalisation are not trained and do not count.
+running statistics of batch normalisation are not trained and do not count. ``conv_flops``, ``skip_flops``
+and ``linear_flops`` count its FLOPs for one sample.
 """
 
 from __future__ import annotations
@@ -28,11 +29,7 @@ def cost(plan: NetworkPlan) -> Cost:
     convs, skips = list(_convs(plan)), list(_skips(plan))
     linears = [*plan.hidden, plan.output]
     params = sum(map(conv_params, convs)) + sum(map(skip_params, skips)) + sum(map(linear_params, linears))
-    multiply_adds = (
-        sum(_conv_weights(conv) * math.prod(conv.spatial) for conv in convs)
-        + sum(skip.in_channels * skip.out_channels * math.prod(skip.spatial) for skip in skips)
-        + sum(linear.in_features * linear.out_features for linear in linears)
-    )
+    flops = sum(map(conv_flops, convs)) + sum(map(skip_flops, skips)) + sum(map(linear_flops, linears))
     activations = (
         math.prod(plan.sample.shape)
         + (plan.sample.channels * math.prod(plan.resize) if plan.resize else 0)
@@ -41,7 +38,7 @@ def cost(plan: NetworkPlan) -> Cost:
         + sum(2 * linear.out_features for linear in plan.hidden)
         + plan.output.out_features
     )
-    return Cost(params, 2 * multiply_adds, activations)
+    return Cost(params, flops, activations)
 
 
 def memory_bytes(cost: Cost, batch_size: int) -> int:
@@ -63,6 +60,21 @@ def linear_params(linear: LinearPlan) -> int:
     """Weights and bias, and those of its batch normalisation where it has one."""
     norm = 2 * linear.out_features if linear.batch_norm else 0
     return (linear.in_features + 1) * linear.out_features + norm
+
+
+def conv_flops(conv: ConvPlan) -> int:
+    """A multiplication and an addition of every weight at every place."""
+    return 2 * _conv_weights(conv) * math.prod(conv.spatial)
+
+
+def skip_flops(skip: SkipPlan) -> int:
+    """The same, of a 1-wide convolution."""
+    return 2 * skip.in_channels * skip.out_channels * math.prod(skip.spatial)
+
+
+def linear_flops(linear: LinearPlan) -> int:
+    """A multiplication and an addition of every weight."""
+    return 2 * linear.in_features * linear.out_features
 
 
 def _conv_weights(conv: ConvPlan) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from evolver.store import facts
 from evolver.store.schema import attempt, epoch_metric, evaluation, experiment, genome, recipe, worker
 from evolver.store.types import now, seconds_between
 
@@ -94,13 +95,8 @@ def results_per_hour(connection: Connection) -> dict[int, float]:
 
 
 def _rates(connection: Connection, experiment_id: int) -> dict[int, float]:
-    recent = (
-        select(evaluation.c.worker_id, evaluation.c.ended_at)
-        .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
-        .order_by(evaluation.c.ingest_no.desc())
-        .limit(RATE_WINDOW)
-        .subquery()
-    )
+    columns = (evaluation.c.worker_id, evaluation.c.ended_at)
+    recent = facts.last_results(experiment_id, RATE_WINDOW, *columns).subquery()
     rows = connection.execute(
         select(
             recent.c.worker_id,

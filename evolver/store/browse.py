@@ -17,14 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from evolver.space import Json
 from evolver.store import experiments
+from evolver.store.curves import SINCE_START_S
 from evolver.store.experiments import Experiment
+from evolver.store.facts import in_front
 from evolver.store.history import MembershipRow
 from evolver.store.schema import evaluation, experiment, genome, membership, objective_value
-from evolver.store.types import seconds_between
 
 ENTRIES = 4_000
 """Entries into the front that are read at most; of a longer history the last ones, and who is there now."""
@@ -36,13 +37,7 @@ PURPOSE = "search"
 def listed(connection: Connection, *, first: int, number: int) -> tuple[list[Experiment], int]:
     """Experiments ``first`` (from 0) and following, running ones first, then the youngest; and how many
     there are in all."""
-    total = connection.execute(select(func.count()).select_from(experiment)).scalar_one()
-    runs_last = case((experiment.c.state == "running", 0), else_=1)
-    ids = connection.execute(
-        select(experiment.c.id).order_by(runs_last, experiment.c.id.desc()).offset(first).limit(number)
-    ).scalars()
-    found = [experiments.by_id(connection, key) for key in ids.all()]
-    return [one for one in found if one is not None], total
+    return experiments.listed(connection, first=first, number=number), experiments.count(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ def front(
 
     A larger one than ``limit`` is thinned out evenly.
     """
-    there = _in_front(found.id, at)
+    there = in_front(found.id, at)
     total = connection.execute(select(func.count()).select_from(membership).where(there)).scalar_one()
     first = objective_value.alias("first")
     query = (
@@ -80,14 +75,6 @@ def front(
         numbered = query.order_by(None).add_columns(place.label("place")).subquery()
         query = select(numbered).where(numbered.c.place % -(-total // limit) == 0).order_by(numbered.c.place)
     return _points(connection, query), total
-
-
-def _in_front(experiment_id: int, at: int | None) -> ColumnElement[bool]:
-    left = membership.c.left_at
-    own = and_(membership.c.experiment_id == experiment_id, membership.c.kind == "front")
-    if at is None:
-        return and_(own, left.is_(None))
-    return and_(own, membership.c.entered_at <= at, or_(left.is_(None), left > at))
 
 
 def sampled(connection: Connection, found: Experiment, number: int) -> list[Point]:
@@ -194,9 +181,8 @@ def front_entries(
 
 def moments(connection: Connection, found: Experiment, numbers: Sequence[int]) -> dict[int, float]:
     """Seconds from the start of the search to the end of these results, by ingest number."""
-    started_at = func.coalesce(experiment.c.started_at, experiment.c.created_at)
     query = (
-        select(evaluation.c.ingest_no, seconds_between(started_at, evaluation.c.ended_at))
+        select(evaluation.c.ingest_no, SINCE_START_S)
         .join(experiment, experiment.c.id == evaluation.c.experiment_id)
         .where(evaluation.c.experiment_id == found.id, evaluation.c.ingest_no.in_(list(numbers)))
     )

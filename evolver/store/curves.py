@@ -15,6 +15,11 @@ from evolver.store.experiments import Experiment
 from evolver.store.schema import attempt, evaluation, experiment, objective_value
 from evolver.store.types import seconds_between
 
+SINCE_START_S = seconds_between(
+    func.coalesce(experiment.c.started_at, experiment.c.created_at), evaluation.c.ended_at
+)
+"""Seconds from the start of a search to the end of one of its evaluations; clocks may make it negative."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -47,11 +52,10 @@ def results(connection: Connection, found: Experiment, objectives: Sequence[str]
     bounds = constraints.of_results(found.settings.constraints)
     names = [*objectives, *(one.name for one in bounds if one.name not in objectives)]
     tables = {name: objective_value.alias(f"value_{number}") for number, name in enumerate(names)}
-    started_at = func.coalesce(experiment.c.started_at, experiment.c.created_at)
     query = select(
         evaluation.c.id,
         evaluation.c.state,
-        seconds_between(started_at, evaluation.c.ended_at),
+        SINCE_START_S,
         *(table.c.value for table in tables.values()),
     ).join(experiment, experiment.c.id == evaluation.c.experiment_id)
     for name, table in tables.items():

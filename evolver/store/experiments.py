@@ -43,6 +43,10 @@ class NewDataset:
     split_seed: int
     sha256: str | None
 
+    def as_ref(self) -> DatasetRef:
+        """For a look at the data before they are on record."""
+        return DatasetRef(id=0, **{field.name: getattr(self, field.name) for field in fields(self)})
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -249,6 +253,15 @@ def every(connection: Connection, states: Sequence[ExperimentState] = ()) -> lis
     query = _query().order_by(experiment.c.id)
     if states:
         query = query.where(experiment.c.state.in_(list(states)))
+    return [_experiment(row) for row in connection.execute(query)]
+
+
+def listed(connection: Connection, *, first: int, number: int | None) -> list[Experiment]:
+    """Experiments ``first`` (from 0) and following, at most ``number``: running ones first, then the
+    youngest.
+    """
+    runs_last = case((experiment.c.state == "running", 0), else_=1)
+    query = _query().order_by(runs_last, experiment.c.id.desc()).offset(first).limit(number)
     return [_experiment(row) for row in connection.execute(query)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from evolver.objectives import bound_to_device
 from evolver.store import fleet, queue
@@ -72,6 +72,16 @@ class Status:
 
 def status(connection: Connection, found: Experiment) -> Status:
     """How a search stands now."""
+    return statuses(connection, [found])[0]
+
+
+def statuses(connection: Connection, searches: Sequence[Experiment]) -> list[Status]:
+    """How searches stand now; the workers, which all of them share, are read once."""
+    workers, faults = len(fleet.live(connection)), fleet.recent_faults(connection)
+    return [_status(connection, found, workers, faults) for found in searches]
+
+
+def _status(connection: Connection, found: Experiment, workers: int, faults: tuple[str, ...]) -> Status:
     depth = queue.depth(connection, found.id)
     front = front_members(connection, found)
     rate = _rate_per_hour(connection, found.id, depth.running)
@@ -88,28 +98,38 @@ def status(connection: Connection, found: Experiment) -> Status:
         failed=found.failed,
         failures=_failures(connection, found.id) if found.failed else (),
         front_size=len(front),
-        best={name: min(m.objectives[name] for m in front) for name in found.settings.objectives}
-        if front
-        else {},
-        workers=len(fleet.live(connection)),
+        best=best_of_each(front, found.settings.objectives),
+        workers=workers,
         evaluations_per_hour=rate,
         eta_s=left / rate * 3600 if rate and left and found.state == "running" else None,
         leader=current_leader(connection, found.id),
-        faulted_workers=fleet.recent_faults(connection),
+        faulted_workers=faults,
         mixed_devices=mixed_devices(connection, found),
         constraints=tuple(str(one) for one in found.settings.constraints),
         none_feasible=not front and found.ingested > found.failed,
     )
 
 
-def _failures(connection: Connection, experiment_id: int) -> tuple[FailureCount, ...]:
-    recent = (
-        select(evaluation.c.genome_id, evaluation.c.seed_no, evaluation.c.failure_kind)
+def best_of_each(front: Sequence[GenomeFact], objectives: Sequence[str]) -> dict[str, float]:
+    """The least value of each objective in a front; nothing where it is empty."""
+    return {name: min(one.objectives[name] for one in front) for name in objectives if front}
+
+
+def last_results(experiment_id: int, window: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Of a search's last results, at most ``window`` of them, these columns of ``evaluation``; the newest
+    first.
+    """
+    return (
+        select(*columns)
         .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
         .order_by(evaluation.c.ingest_no.desc())
-        .limit(FAILURE_WINDOW)
-        .subquery()
+        .limit(window)
     )
+
+
+def _failures(connection: Connection, experiment_id: int) -> tuple[FailureCount, ...]:
+    columns = (evaluation.c.genome_id, evaluation.c.seed_no, evaluation.c.failure_kind)
+    recent = last_results(experiment_id, FAILURE_WINDOW, *columns).subquery()
     number = func.count()
     query = (
         select(recent.c.failure_kind, number, func.max(recent.c.genome_id))
@@ -121,13 +141,7 @@ def _failures(connection: Connection, experiment_id: int) -> tuple[FailureCount,
 
 
 def _rate_per_hour(connection: Connection, experiment_id: int, running: int) -> float | None:
-    recent = (
-        select(evaluation.c.ended_at)
-        .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
-        .order_by(evaluation.c.ingest_no.desc())
-        .limit(RATE_WINDOW)
-        .subquery()
-    )
+    recent = last_results(experiment_id, RATE_WINDOW, evaluation.c.ended_at).subquery()
     number, span_s = connection.execute(
         select(func.count(), seconds_between(func.min(recent.c.ended_at), func.max(recent.c.ended_at)))
     ).one()
@@ -181,22 +195,23 @@ def _genomes_query() -> Select[Any]:
 
 def front_members(connection: Connection, found: Experiment, at: int | None = None) -> list[GenomeFact]:
     """The front now, or as it stood after ingest number ``at``; sorted by the first objective."""
-    in_time = membership.c.left_at.is_(None) if at is None else and_(
-        membership.c.entered_at <= at, or_(membership.c.left_at.is_(None), membership.c.left_at > at)
-    )  # fmt: skip
     query = (
         _genomes_query()
         .join(membership, membership.c.genome_id == genome.c.id)
-        .where(
-            membership.c.experiment_id == found.id,
-            membership.c.kind == "front",
-            in_time,
-            evaluation.c.state == "done",
-        )
+        .where(in_front(found.id, at), evaluation.c.state == "done")
     )
     facts = _genome_facts(connection, found, query)
     first = found.settings.objectives[0]
     return sorted(facts, key=lambda fact: (fact.objectives[first], fact.genome_id))
+
+
+def in_front(experiment_id: int, at: int | None) -> ColumnElement[bool]:
+    """Which rows of ``membership`` are the front of a search now, or after ingest number ``at``."""
+    left = membership.c.left_at
+    own = and_(membership.c.experiment_id == experiment_id, membership.c.kind == "front")
+    if at is None:
+        return and_(own, left.is_(None))
+    return and_(own, membership.c.entered_at <= at, or_(left.is_(None), left > at))
 
 
 def genomes(connection: Connection, found: Experiment, *, states: Sequence[str] = ()) -> list[GenomeFact]:

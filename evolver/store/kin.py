@@ -40,13 +40,12 @@ def ancestors(
     generation = sorted(set(genome_ids))
     for distance in range(depth + 1):
         kept = generation[max(0, len(generation) - (limit - len(seen))) :]  # the youngest
+        relatives = _relatives(connection, kept, distance)
+        found += relatives
         if len(kept) < len(generation):
-            found += _relatives(connection, kept, distance)
             return found, False
-        found += _relatives(connection, kept, distance)
         seen.update(kept)
-        above = {parent for one in found[len(found) - len(kept) :] for parent in one.parent_ids}
-        generation = sorted(above - seen)
+        generation = sorted({parent for one in relatives for parent in one.parent_ids} - seen)
         if not generation:
             return found, True
     return found, False

@@ -50,10 +50,5 @@ def new_in_front(connection: Connection, found: Experiment, since: int) -> list[
 
 def last_failures(connection: Connection, experiment_id: int, window: int) -> Sequence[str | None]:
     """The kinds of failure of the last results, the newest first; None for a success."""
-    query = (
-        select(evaluation.c.failure_kind)
-        .where(evaluation.c.experiment_id == experiment_id, evaluation.c.ingest_no.is_not(None))
-        .order_by(evaluation.c.ingest_no.desc())
-        .limit(window)
-    )
+    query = facts.last_results(experiment_id, window, evaluation.c.failure_kind)
     return connection.execute(query).scalars().all()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from evolver.scheduler import Scheduler
 from evolver.store.db import Database
 from tests import factories
 from tests.acceptance.helpers import create, search
@@ -138,10 +137,7 @@ def test_a_page_follows_a_search_while_it_runs(
 def database_of_a_search(sqlite_url: str) -> Iterator[Database]:
     """A search that has begun, and has no result yet."""
     database = Database.open(sqlite_url)
-    factories.created(database)
-    scheduler = Scheduler(database, ["search"])
-    scheduler.step()
-    scheduler.close()
+    factories.running(database)
     yield database
     database.dispose()
 

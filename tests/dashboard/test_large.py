@@ -10,7 +10,6 @@ from starlette.testclient import TestClient
 
 from evolver.store import browse, kin
 from evolver.store.db import Database
-from tests import factories
 from tests.chromium import EXECUTABLE, MISSING, chromium, first_paint_ms
 from tests.dashboard.conftest import opened
 from tests.db import test_plans as plans
@@ -38,16 +37,7 @@ USES: dict[str, plans.Use] = {
 
 def test_what_is_browsed_is_read_through_indexes(database: Database) -> None:
     plans.with_history(database, plans.GENOMES)
-    found = factories.current(database)
-    slow: list[str] = []
-    for name, use in USES.items():
-        with database.write() as connection, plans.recorded(connection) as statements:
-            use(connection, found)
-            explained = [(statement, plans.explain(connection, *statement)) for statement in list(statements)]
-            connection.rollback()
-        assert explained, name
-        slow += [f"{name}: {scan}\n{sql}" for (sql, _), scans in explained for scan in scans]
-    assert not slow, "\n".join(slow)
+    plans.assert_through_indexes(database, USES)
 
 
 def test_no_view_sends_much_of_a_long_history(sqlite_url: str) -> None:
@@ -65,13 +55,12 @@ def test_no_view_sends_much_of_a_long_history(sqlite_url: str) -> None:
 @pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)
 @pytest.mark.xdist_group("chromium")
 def test_a_hundred_thousand_genomes_are_shown_at_once(
-    database: Database, serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "GENOMES", GENOMES)
     plans.with_history(database, GENOMES)
-    url = database.url.render_as_string(hide_password=False)
-    address = serve(url)
-    with chromium() as browser, opened(url) as pages:
+    address = serve(database_url)
+    with chromium() as browser, opened(database_url) as pages:
         page = browser.new_page()
         for path in PATHS[:3]:
             assert fastest(lambda path=path: first_paint_ms(page, address + path)) < 1000, path
