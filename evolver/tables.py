@@ -161,7 +161,7 @@ def _parquet_file(stack: ExitStack, path: Path, columns: Sequence[Column]) -> Ca
 
     def write(rows: list[Row]) -> None:
         arrays = [
-            pa.array([_cell(column, row[i]) for row in rows], _type(column))
+            pa.array([_cell(column, row[i]) for row in rows], schema.field(i).type)
             for i, column in enumerate(columns)
         ]
         writer.write_batch(pa.record_batch(arrays, schema=schema))

@@ -28,7 +28,7 @@ from evolver.config import SPLIT_SEED
 from evolver.correlation import Correlation, kendall
 from evolver.datasets.spec import split_counts
 from evolver.errors import InvalidInput
-from evolver.evaluation import DatasetRef, Weights
+from evolver.evaluation import Weights
 from evolver.genome.transfer import require_same_kind
 from evolver.recipe import Recipe
 from evolver.retraining import Asked, add, require_a_batch
@@ -37,6 +37,7 @@ from evolver.store.experiments import Experiment, NewDataset
 from evolver.store.queue import NewEvaluation
 from evolver.store.seeds import Evaluated
 from evolver.store.trainings import TrainingFact
+from evolver.store.weights import to_begin_with
 
 Start = Literal["scratch", "weights"]
 EVALUATOR = "train"
@@ -116,7 +117,7 @@ def choose(connection: Connection, found: Experiment, top: int | None, start: St
         raise InvalidInput(f"'{name}' has {nothing}: there is nothing to transfer")
     if start == "scratch":
         return Chosen(genomes, {})
-    kept = trainings.with_weights(connection, [one.genome_id for one in genomes])
+    kept = to_begin_with(connection, [one.genome_id for one in genomes])
     if missing := [one.genome_id for one in genomes if one.genome_id not in kept]:
         make = _retrain(name, missing, top)
         raise InvalidInput(f"{_named(missing)} no weights to begin with; make them: {make}")
@@ -177,13 +178,6 @@ def enqueue(
             added += add(connection, new)
         asked += [row.evaluation_id for row in own]
     return Asked(tuple(asked), full, added)
-
-
-def as_ref(data: NewDataset) -> DatasetRef:
-    """The target for a look at its data before it is on record."""
-    return DatasetRef(
-        0, data.name, data.sample, data.train, data.validation, data.test, data.split_seed, data.sha256
-    )
 
 
 # --- what came of it ---------------------------------------------------------------------------------

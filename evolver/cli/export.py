@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -66,7 +67,7 @@ def export(
         base = checkpoint_base(WorkerOptions(checkpoint_url=checkpoint_url), database.url)
         exported = write(subject, target, base)
     if as_json:
-        echo_json({"genome_id": genome_id, "format": kind, **_report(exported)})
+        echo_json({"genome_id": genome_id, "format": kind, **asdict(exported)})
     else:
         _print(subject.name, exported)
 
@@ -79,16 +80,6 @@ def _require_packages(kind: str) -> None:
                 f"--format {kind} needs packages that are not installed here ({', '.join(missing)}); "
                 f"run: pip install 'evolver[{extra}]'"
             )
-
-
-def _report(exported: Exported) -> dict[str, Any]:
-    return {
-        "trained": exported.trained,
-        "path": exported.path,
-        "files": exported.files,
-        "card": exported.card,
-        "checks": exported.checks,
-    }
 
 
 def _print(name: str, exported: Exported) -> None:

@@ -14,6 +14,7 @@ curves.py       the results of a search as numbers, for comparisons.
 facts.py        what people read of a search: status, fronts, genomes.
 details.py      one genome in full: evaluations, attempts, curves, ancestors.
 trainings.py    trainings in full: final ones, and those on other data.
+weights.py      the weights that final trainings kept.
 browse.py       what a person browses, bounded however long a history is; kin.py: who descends from whom.
 fleet.py        the workers: who is alive, and asking them to leave.
 activity.py     what each worker does now; names.py: the names that a shell completes.

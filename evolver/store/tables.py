@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import JSON, ColumnElement, Connection, Float, Integer, Select, and_, func, select
 
 from evolver.store.experiments import Experiment
 from evolver.store.queue import was_retried
@@ -31,11 +31,14 @@ from evolver.store.schema import (
     parentage,
     recipe,
 )
+from evolver.store.types import Timestamp
 
 BATCH = 2000
 """Rows in memory."""
 
 Kind = Literal["integer", "real", "text", "time", "json", "integers"]
+KINDS: Mapping[type, Kind] = {Integer: "integer", Float: "real", Timestamp: "time", JSON: "json"}
+"""Those of the types in the schema."""
 Row = tuple[Any, ...]
 
 
@@ -57,17 +60,19 @@ class TidyTable:
     name: str
     query: Select[Any]
     owner: ColumnElement[int]
-    kinds: Mapping[str, Kind]
 
 
 def columns(found: Experiment, table: TidyTable) -> tuple[Column, ...]:
     """The columns of a table of this experiment. What has no other kind is text."""
-    names = list(table.query.selected_columns.keys())
-    own = tuple(Column(name, table.kinds.get(name, "text")) for name in names)
+    own = tuple(Column(name, _kind(one)) for name, one in table.query.selected_columns.items())
     if table is not GENOMES:
         return own
     objectives = (Column(objective_column(name), "real") for name in found.settings.objectives)
     return (*own, Column("parents", "integers"), *objectives)
+
+
+def _kind(column: ColumnElement[Any]) -> Kind:
+    return next((kind for type_, kind in KINDS.items() if isinstance(column.type, type_)), "text")
 
 
 def count(connection: Connection, found: Experiment, table: TidyTable) -> int:
@@ -139,15 +144,6 @@ GENOMES = TidyTable(
     .select_from(genome.join(evaluation, _counts, isouter=True))
     .order_by(genome.c.birth),
     genome.c.experiment_id,
-    {
-        **dict.fromkeys(
-            ("genome_id", "birth", "duplicate_of", "tries", "slot", "born_after_ingest", "params", "flops",
-             "evaluation_id", "ingest_no", "in_front"),
-            "integer",
-        ),
-        **dict.fromkeys(("born_at", "started_at", "ended_at"), "time"),
-        "code": "json",
-    },
 )  # fmt: skip
 """With the search evaluation that counts: the newest, where there were several. ``in_front`` is 0 or 1."""
 
@@ -215,14 +211,6 @@ TABLES = (
         )
         .order_by(evaluation.c.id),
         evaluation.c.experiment_id,
-        {
-            **dict.fromkeys(
-                ("evaluation_id", "genome_id", "rung", "seed_no", "init_from", "attempts", "strikes",
-                 "ingest_no"),
-                "integer",
-            ),
-            **dict.fromkeys(("enqueued_at", "ended_at"), "time"),
-        },
     ),
     TidyTable(
         "values",
@@ -230,7 +218,6 @@ TABLES = (
         .select_from(objective_value.join(evaluation, evaluation.c.id == objective_value.c.evaluation_id))
         .order_by(objective_value.c.evaluation_id, objective_value.c.objective),
         evaluation.c.experiment_id,
-        {"genome_id": "integer", "evaluation_id": "integer", "value": "real"},
     ),
     TidyTable(
         "attempts",
@@ -249,13 +236,6 @@ TABLES = (
         .select_from(attempt.join(evaluation, evaluation.c.id == attempt.c.evaluation_id))
         .order_by(attempt.c.evaluation_id, attempt.c.number),
         evaluation.c.experiment_id,
-        {
-            **dict.fromkeys(
-                ("genome_id", "evaluation_id", "number", "worker_id", "slot", "resumed_from_epoch"), "integer"
-            ),
-            **dict.fromkeys(("started_at", "ended_at"), "time"),
-            "versions": "json",
-        },
     ),
     TidyTable(
         "epochs",
@@ -263,13 +243,6 @@ TABLES = (
         .select_from(epoch_metric.join(evaluation, evaluation.c.id == epoch_metric.c.evaluation_id))
         .order_by(epoch_metric.c.evaluation_id, epoch_metric.c.epoch),
         evaluation.c.experiment_id,
-        {
-            **dict.fromkeys(("genome_id", "evaluation_id", "epoch"), "integer"),
-            **dict.fromkeys(
-                ("train_loss", "train_error", "validation_loss", "validation_error", "lr", "seconds"), "real"
-            ),
-            "extra": "json",
-        },
     ),
     TidyTable(
         "memberships",
@@ -280,7 +253,6 @@ TABLES = (
             )
         ).order_by(membership.c.id),
         membership.c.experiment_id,
-        dict.fromkeys(("genome_id", "slot", "entered_at", "left_at"), "integer"),
     ),
 )  # fmt: skip
 """All tables of an export. ``values`` has everything that was measured, of all purposes."""

@@ -3,7 +3,6 @@
 TrainingFact  one of them.
 of_genomes    those of some genomes under one recipe, on one data set.
 by_id         those of some ids, as they stand now.
-with_weights  from which weights the genomes can begin elsewhere.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, select
 
-from evolver.evaluation import Weights
 from evolver.store.schema import checkpoint, evaluation, objective_value
 from evolver.store.states import Purpose
 
@@ -61,36 +59,14 @@ def by_id(connection: Connection, evaluation_ids: Sequence[int]) -> list[Trainin
     measured = select(objective_value).where(objective_value.c.evaluation_id.in_(chosen))
     for one in connection.execute(measured.order_by(objective_value.c.objective)):
         values.setdefault(one.evaluation_id, {})[one.objective] = one.value
-    kept = connection.execute(_kept().where(checkpoint.c.evaluation_id.in_(chosen))).all()
-    keys = {one.evaluation_id: one.key for one in kept}
+    kept = (
+        select(checkpoint.c.evaluation_id, checkpoint.c.key)
+        .where(checkpoint.c.evaluation_id.in_(chosen), checkpoint.c.kind == "weights")
+        .order_by(checkpoint.c.id)
+    )
+    keys = {one.evaluation_id: one.key for one in connection.execute(kept)}
     return [
         TrainingFact(row.id, row.genome_id, row.seed_no, row.init_from, row.state, row.failure_kind,
                      row.failure_message, values.get(row.id, {}), keys.get(row.id))
         for row in (rows[key] for key in chosen if key in rows)
     ]  # fmt: skip
-
-
-def with_weights(connection: Connection, genome_ids: Sequence[int]) -> dict[int, Weights]:
-    """The weights of the last final training of each genome that ended well; by genome."""
-    query = (
-        _kept()
-        .add_columns(evaluation.c.genome_id)
-        .join(
-            evaluation, and_(evaluation.c.id == checkpoint.c.evaluation_id, evaluation.c.purpose == "retrain")
-        )
-        .where(evaluation.c.genome_id.in_(list(genome_ids)), evaluation.c.state == "done")
-        .order_by(None)
-        .order_by(evaluation.c.ended_at, evaluation.c.id, checkpoint.c.id)
-    )
-    return {
-        row.genome_id: Weights(row.evaluation_id, row.key, row.sha256) for row in connection.execute(query)
-    }
-
-
-def _kept() -> Select[tuple[int, str, str]]:
-    """The kept weights of evaluations, the last ones last."""
-    return (
-        select(checkpoint.c.evaluation_id, checkpoint.c.key, checkpoint.c.sha256)
-        .where(checkpoint.c.kind == "weights")
-        .order_by(checkpoint.c.id)
-    )

@@ -44,10 +44,10 @@ class Target:
 class Exported:
     """What was written, and what its checks said."""
 
+    trained: bool
     path: Path
     files: tuple[Path, ...]
     card: Path
-    trained: bool
     checks: dict[str, Json]
 
 
@@ -97,7 +97,7 @@ def export(subject: Subject, target: Target, checkpoint_base: str) -> Exported:
         raise EnvironmentFault(
             f"cannot write to {target.path.parent}: {error.strerror or error}; give another --output"
         ) from error
-    return Exported(target.path, target.files, target.card, model.is_trained, checks)
+    return Exported(model.is_trained, target.path, target.files, target.card, checks)
 
 
 def _file_name(subject: Subject, kind: str) -> str:
