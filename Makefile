@@ -27,7 +27,7 @@ install: $(VENV)/installed  ## make .venv with the worker and dev extras
 install-bench: install  ## add the peers that benchmarks compare with
 	$(BIN)/pip install $(PIP_FLAGS) '.[bench]'
 
-demo: install  ## a real search on digits: two workers, about a minute, ends with a front and a picture
+demo: install  ## a real search on digits: two workers, half a minute, ends with a front and a picture
 	@rm -rf demo.db demo.db-shm demo.db-wal demo.checkpoints demo.logs
 	$(BIN)/evolver run demo --db sqlite:///demo.db --workers 2 \
 		--dataset digits --space tiny --objectives error,params --recipe fast --epochs 10 \
