@@ -31,6 +31,7 @@ from evolver.api import Evolver
 from evolver.breeding import BREEDER_VERSION
 from evolver.comparison import Run
 from evolver.config import ExperimentConfig
+from evolver.errors import InvalidInput
 from evolver.store import curves
 from evolver.store.db import Database
 from evolver.store.facts import GenomeFact
@@ -68,7 +69,15 @@ class Study:
     def shortened(self) -> Study:
         """With two arms: the baseline and the first of the others."""
         other = next(name for name in self.arms if name != self.baseline)
-        return replace(self, arms={name: self.arms[name] for name in (self.baseline, other)})
+        return self.only([other])
+
+    def only(self, names: Sequence[str]) -> Study:
+        """With the baseline and these arms. Raises InvalidInput for one that is not there."""
+        for name in names:
+            if name not in self.arms:
+                raise InvalidInput(f"'{self.name}' has no arm '{name}'; it has {', '.join(self.arms)}")
+        chosen = (self.baseline, *names)
+        return replace(self, arms={name: arm for name, arm in self.arms.items() if name in chosen})
 
 
 def _selectors(*objectives: str) -> Study:

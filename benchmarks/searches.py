@@ -89,6 +89,8 @@ def parsed() -> argparse.Namespace:
     parser = common.option_parser(__doc__.partition("\n")[0], needs_data=True)
     parts = [*dict.fromkeys(study.part for study in STUDIES), *(study.name for study in STUDIES), "all"]
     parser.add_argument("--part", choices=list(dict.fromkeys(parts)), default="all")
+    parser.add_argument("--arms", metavar="NAME,…", help="of each part, the baseline always among them "
+                        "[default: all]")  # fmt: skip
     parser.add_argument("--dataset", default="digits", help="[default: digits]")
     parser.add_argument("--space", default="tiny", help="[default: tiny]")
     parser.add_argument("--recipe", default="fast", help="[default: fast]")
@@ -134,6 +136,8 @@ def work_dir(args: argparse.Namespace, stack: ExitStack) -> Path:
 def studies(args: argparse.Namespace) -> list[Study]:
     """Those that were asked for."""
     chosen = [study for study in STUDIES if args.part in ("all", study.part, study.name)]
+    if args.arms:
+        chosen = [study.only(args.arms.split(",")) for study in chosen]
     return [study.shortened() for study in chosen] if args.quick else chosen
 
 

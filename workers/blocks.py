@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, PoolPlan, SkipPlan
+from evolver.genome.transfer import windows
 from workers.batch_norm import BatchNorm2d
 from workers.memory import recomputed
 
@@ -59,8 +60,8 @@ class Resize(nn.Module):
         super().__init__()
         self.to_size = to
         self.mode = "linear" if len(to) == 1 else "bilinear"
-        windows = tuple(max(1, size // wanted) for size, wanted in zip(spatial, to, strict=True))
-        self.means = _POOL["avg", len(to)](windows) if max(windows) > 1 else nn.Identity()
+        window = windows(spatial, to)
+        self.means = _POOL["avg", len(to)](window) if max(window) > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.means(x)

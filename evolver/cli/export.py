@@ -11,7 +11,7 @@ import click
 
 from evolver.cli.options import ID, db_option, examples, json_option, opened
 from evolver.cli.output import console, echo_json
-from evolver.errors import EnvironmentFault
+from evolver.errors import EnvironmentFault, InvalidInput
 
 if TYPE_CHECKING:
     from workers.export.exporting import Exported
@@ -25,6 +25,7 @@ NEEDS = {"worker": ("torch", "safetensors"), "export": ("onnx", "onnxruntime", "
     epilog=examples(
         "evolver export 17 --format onnx",
         "evolver export 17 --format python --output models/",
+        "evolver export 17 --format onnx --dataset cifar10    # of a transfer",
         "evolver export 17 --format pt2 --untrained --force",
     )
 )
@@ -33,6 +34,9 @@ NEEDS = {"worker": ("torch", "safetensors"), "export": ("onnx", "onnxruntime", "
               help="onnx; pt2: torch.export; safetensors: weights; python: source and weights.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH",
               help="File or directory. [default: EXPERIMENT-gID.… here]")  # fmt: skip
+@click.option("--dataset", metavar="NAME", help="Weights of its last 'evolver transfer' to these data.")
+@click.option("--evaluation", "evaluation_id", type=ID, metavar="ID",
+              help="Weights of this final training ('evolver show' lists them).")  # fmt: skip
 @click.option("--untrained", is_flag=True, help="Initial weights, as a training begins with them.")
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @click.option("--checkpoint-url", metavar="URL", help="Where the worker that retrained it keeps weights.")
@@ -42,6 +46,8 @@ def export(
     genome_id: int,
     kind: str,
     output: Path | None,
+    dataset: str | None,
+    evaluation_id: int | None,
     untrained: bool,
     force: bool,
     checkpoint_url: str | None,
@@ -50,26 +56,28 @@ def export(
 ) -> None:
     """Write the network of a genome, with a model card beside it.
 
-    The weights are those of its last final training (evolver retrain). The network takes raw samples and
-    normalises them itself; it gives logits, without softmax. Each file is read back and compared with
-    evolver's own network before it counts as written.
+    The weights are those of its last final training (evolver retrain), unless others are asked for. The
+    network takes raw samples and normalises them itself; it gives logits, without softmax. Each file is read
+    back and compared with evolver's own network before it counts as written.
     """
+    if sum((dataset is not None, evaluation_id is not None, untrained)) > 1:
+        raise InvalidInput("give one of --dataset, --evaluation and --untrained: each names other weights")
     _require_packages(kind)
     with opened(db_url) as database:
         from workers.export.exporting import export as write
         from workers.export.exporting import target_of
-        from workers.export.subject import gather
+        from workers.export.subject import Wanted, gather
         from workers.options import WorkerOptions, checkpoint_base
 
         with database.read() as connection:
-            subject = gather(connection, genome_id, untrained=untrained)
+            subject = gather(connection, genome_id, Wanted(evaluation_id, dataset, untrained))
         target = target_of(subject, kind, output, force=force)
         base = checkpoint_base(WorkerOptions(checkpoint_url=checkpoint_url), database.url)
         exported = write(subject, target, base)
     if as_json:
         echo_json({"genome_id": genome_id, "format": kind, **asdict(exported)})
     else:
-        _print(subject.name, exported)
+        _print(subject.title, exported)
 
 
 def _require_packages(kind: str) -> None:

@@ -12,6 +12,7 @@ nowhere else:
 - The output layer has as many values as the target has classes.
 
 adapt         the plan of a network for samples of another shape.
+windows       of which values resizing takes the means first.
 kept_parts    the parts of the adapted network that are those of the source.
 """
 
@@ -49,6 +50,11 @@ def adapt(source: NetworkPlan, sample: Sample) -> NetworkPlan:
         ),
         output=replace(source.output, out_features=sample.classes),
     )
+
+
+def windows(spatial: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:
+    """Along each axis, how many values resizing to ``to`` brings to their mean before it interpolates."""
+    return tuple(max(1, size // wanted) for size, wanted in zip(spatial, to, strict=True))
 
 
 def kept_parts(source: NetworkPlan, adapted: NetworkPlan) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ def offers(connection: Connection, names: Sequence[str] = ()) -> list[Offer]:
             row.experiment_id,
             row.experiment,
             row.evaluator,
-            _dataset_ref(row),
+            dataset_ref(row),
             row.limit_train,
             tuple(row.objectives) if row.searches else (),
         )
@@ -311,7 +311,7 @@ def _claim_of(connection: Connection, row: Any, token: str, resume: Resume | Non
         space=row.space,
         space_settings=row.space_settings,
         code=row.code,
-        dataset=_dataset_ref(row),
+        dataset=dataset_ref(row),
         limit_train=None if is_transfer else row.limit_train,  # it is of the search's own data
         recipe=row.recipe,
         objectives=tuple(row.objectives),
@@ -351,7 +351,8 @@ def training_seed(seed: int, birth: int, seed_no: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{birth}:{seed_no}".encode()).digest()[:4])
 
 
-def _dataset_ref(row: Any) -> DatasetRef:
+def dataset_ref(row: Any) -> DatasetRef:
+    """The data set of a row that has all columns of its table."""
     return DatasetRef(
         id=row.id,
         name=row.name,

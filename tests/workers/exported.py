@@ -10,18 +10,23 @@ import numpy as np
 import torch
 from torch import nn
 
+from evolver import transfer
 from evolver.evaluation import SavedCheckpoint
-from evolver.genome import canonical
 from evolver.genome.plan import NetworkPlan
 from evolver.genome.space import ConvSpace
 from evolver.recipe import load as recipe_named
 from evolver.retraining import enqueue
 from evolver.space import Sample
-from evolver.store import facts, leases
+from evolver.store import experiments, facts, leases
+from evolver.store.claims import Claim
 from evolver.store.db import Database
+from evolver.store.experiments import NewDataset
+from evolver.store.weights import to_begin_with
+from evolver.transfer import Chosen, Start
 from tests import factories
 from workers import checkpoints
 from workers.decoder import Network, decode
+from workers.individual import plan_of
 
 MEAN, STD = 4.5, 6.25
 """Of the data, as a training would find them."""
@@ -60,21 +65,47 @@ def retrained(database: Database, base: Path, name: str = "demo", **values: Any)
     genome_id = searched(database, name, **values)[0]
     found = factories.current(database, name)
     factories.do(database, enqueue, found, [genome_id], recipe_named("fast", {"epochs": 3}))
+    finish(database, base, begin(database))
+    return genome_id
+
+
+def transferred(database: Database, base: Path, genome_id: int, data: NewDataset, start: Start) -> int:
+    """A genome of ``retrained`` that was trained on other data as well; returns the evaluation."""
+    with database.write() as connection:
+        found = experiments.get(connection, "demo")
+        chosen = transfer.choose(connection, found, 1000, "scratch")
+        own = tuple(one for one in chosen.genomes if one.genome_id == genome_id)
+        kept = to_begin_with(connection, [genome_id]) if start == "weights" else {}
+        transfer.enqueue(connection, found, data, Chosen(own, kept), recipe_named("fast", {"epochs": 4}))
+    claim = begin(database)
+    finish(database, base, claim)
+    return claim.task.evaluation_id
+
+
+def begin(database: Database) -> Claim:
+    """Claim a final training."""
     claim = factories.must_claim(database, factories.registered_worker(database))
+    assert claim.task.purpose in ("retrain", "transfer")
+    return claim
+
+
+def finish(database: Database, base: Path, claim: Claim) -> None:
+    """End it: with weights that no training has made, different ones for each evaluation."""
     task = claim.task
-    assert (task.purpose, task.genome_id) == ("retrain", genome_id)
     space = ConvSpace.from_settings(task.space_settings)
-    plan = space.plan(space.from_json(task.code), task.dataset.sample)
+    genome = space.from_json(task.code)
+    plan = plan_of(task, space, genome)
     key = checkpoints.weights_key(task.evaluation_id, task.token)
+    channels = plan.sample.channels
     meta = {
-        "phenotype": canonical.phenotype(plan),
+        "phenotype": space.phenotype(genome, task.origin.sample if task.origin else task.dataset.sample),
         "recipe": dict(task.recipe),
-        "mean": [MEAN],
-        "std": [STD],
+        "mean": [MEAN] * channels,
+        "std": [STD] * channels,
     }
-    written = checkpoints.save(str(base), key, trained_network(plan).state_dict(), meta)
+    network = trained_network(plan, seed=task.evaluation_id)
+    written = checkpoints.save(str(base), key, network.state_dict(), meta)
     saved = SavedCheckpoint("weights", 3, written.key, written.sha256, written.bytes)
     with database.write() as connection:
         leases.record_checkpoint(connection, claim.lease, saved)
         leases.complete(connection, claim.lease, MEASURED)
-    return genome_id

@@ -14,20 +14,37 @@ from safetensors import safe_open
 from torch import nn
 
 from evolver.errors import EnvironmentFault, EvolverError, InvalidInput
+from evolver.recipe import load as recipe_named
+from evolver.retraining import enqueue
+from evolver.space import Sample
 from evolver.store import claims
 from evolver.store.db import Database
+from evolver.store.experiments import NewDataset
+from evolver.store.weights import to_begin_with
 from tests import factories
-from tests.workers.exported import MEAN, MEASURED, STD, random_plan, retrained, searched
+from tests.workers.exported import (
+    MEAN,
+    MEASURED,
+    STD,
+    begin,
+    finish,
+    random_plan,
+    retrained,
+    searched,
+    transferred,
+)
 from workers.decoder import decode
 from workers.export import exporting, formats
 from workers.export.exporting import export, target_of
 from workers.export.facts import about, facts
 from workers.export.formats import FORMATS, CheckFailed
 from workers.export.model import Model, WeightsUnusable, model_of
-from workers.export.subject import Subject, gather
+from workers.export.subject import Subject, Wanted, gather
 from workers.seeds import Stream, stream, torch_generator
 
 KINDS = sorted(FORMATS)
+COLOURS = NewDataset("colours", Sample(3, (28, 20), 7), 80, 20, 50, 0, None)
+"""Other data than those of the searches, larger and in colour."""
 
 
 @pytest.fixture
@@ -51,7 +68,7 @@ def subject(database: Database, base: Path) -> Subject:
 
 def gathered(database: Database, genome_id: int, *, untrained: bool = False) -> Subject:
     with database.read() as connection:
-        return gather(connection, genome_id, untrained=untrained)
+        return gather(connection, genome_id, Wanted(untrained=untrained))
 
 
 def read_facts(kind: str, path: Path) -> dict[str, Any]:
@@ -82,9 +99,9 @@ def test_files_say_what_they_are(subject: Subject, base: Path, tmp_path: Path, k
     assert known["code"] == detail.code
     assert known["sample"] == {"channels": 1, "spatial": [8, 8], "classes": 10}
     assert known["normalisation"] == {"included": True, "mean": [MEAN], "std": [STD]}
-    assert known["metrics"]["retrain"] == MEASURED
+    assert known["metrics"]["training"] == MEASURED
     assert known["metrics"]["search"]["error"] == detail.evaluations[0].objectives["error"]
-    assert known["recipe"]["retrain"]["epochs"] == 3
+    assert known["recipe"]["training"]["epochs"] == 3
     assert known["output"]["softmax"] is False
     card = exported.card.read_text()
     assert "87.50 %" in card
@@ -103,7 +120,7 @@ def test_untrained_weights_are_those_that_a_training_begins_with(
     exported = export(subject, target_of(subject, kind, tmp_path, force=False), "nowhere")
     assert not exported.trained
     known = read_facts(kind, exported.path)
-    assert (known["trained"], known["metrics"]["retrain"], known["recipe"]["retrain"]) == (False, None, None)
+    assert (known["trained"], known["metrics"]["training"], known["training"]) == (False, None, None)
     assert known["normalisation"] == {"included": True, "mean": [0.0], "std": [1.0]}
     assert "**UNTRAINED.**" in exported.card.read_text()
     assert "not of the weights in this file" in exported.card.read_text()
@@ -152,6 +169,84 @@ def test_an_onnx_file_takes_any_batch_and_no_other_shape(
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(Exception, match="Got invalid dimensions"):
         session.run(None, {"input": x[:, :, :7].numpy()})
+
+
+# --- which weights -----------------------------------------------------------------------------------
+
+
+def wanted(database: Database, genome_id: int, **which: Any) -> Subject:
+    with database.read() as connection:
+        return gather(connection, genome_id, Wanted(**which))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_was_brought_to_other_data(
+    database: Database, base: Path, tmp_path: Path, kind: str
+) -> None:
+    genome_id = retrained(database, base)
+    evaluation_id = transferred(database, base, genome_id, COLOURS, "weights")
+    subject = wanted(database, genome_id, dataset="colours")
+    target = target_of(subject, kind, tmp_path, force=False)
+    assert target.path.stem.replace("_", "-") == f"demo-g{genome_id}-colours"
+    exported = export(subject, target, str(base))
+    assert exported.checks["largest_difference"] <= exported.checks["tolerance"]
+    known = read_facts(kind, exported.path)
+    assert (known["sample"], known["dataset"]["name"]) == (COLOURS.sample.to_json(), "colours")
+    assert known["searched_on"]["name"] == "digits"
+    source = wanted(database, genome_id).weights
+    assert source is not None
+    assert known["training"] == {
+        "evaluation_id": evaluation_id,
+        "purpose": "transfer",
+        "repetition": 0,
+        "init_from": source.evaluation_id,
+    }
+    assert known["params"] == sum(one.numel() for one in decode(subject.plan, torch.Generator()).parameters())
+    assert (known["recipe"]["training"]["epochs"], known["metrics"]["training"]) == (4, MEASURED)
+    card = exported.card.read_text()
+    assert "found by evolver on the data set `digits` and brought to `colours`" in card
+    assert f"Began with the weights of evaluation {source.evaluation_id}" in card
+    assert "resize" in card
+
+
+def test_weights_are_those_that_are_asked_for(database: Database, base: Path) -> None:
+    genome_id = retrained(database, base)
+    first = wanted(database, genome_id).weights
+    assert first is not None
+    scratch = transferred(database, base, genome_id, COLOURS, "scratch")
+    begun = transferred(database, base, genome_id, COLOURS, "weights")
+    chosen = {
+        "of the search": wanted(database, genome_id),
+        "on its data": wanted(database, genome_id, dataset="digits"),
+        "last on others": wanted(database, genome_id, dataset="colours"),
+        "this one": wanted(database, genome_id, evaluation_id=scratch),
+    }
+    assert {name: one.weights.evaluation_id for name, one in chosen.items() if one.weights} == {
+        "of the search": first.evaluation_id,
+        "on its data": first.evaluation_id,
+        "last on others": begun,
+        "this one": scratch,
+    }
+    with pytest.raises(InvalidInput, match=rf"there are: {first.evaluation_id} \(digits\), {scratch} \(col"):
+        wanted(database, genome_id, evaluation_id=genome_id + 999)
+    with pytest.raises(InvalidInput, match=r"no weights trained on 'svhn' \(it has for: colours, digits\)"):
+        wanted(database, genome_id, dataset="svhn")
+
+
+def test_the_last_training_is_the_one_that_ended_last(database: Database, base: Path) -> None:
+    """Here and for transfers that begin with weights, when two trainings overlap."""
+    genome_id = retrained(database, base)
+    found = factories.current(database, "demo")
+    for epochs in (6, 7):
+        factories.do(database, enqueue, found, [genome_id], recipe_named("fast", {"epochs": epochs}))
+    early, late = begin(database), begin(database)
+    finish(database, base, late)
+    finish(database, base, early)
+    chosen = wanted(database, genome_id).weights
+    assert chosen is not None
+    assert chosen.evaluation_id == early.task.evaluation_id
+    with database.read() as connection:
+        assert to_begin_with(connection, [genome_id])[genome_id].evaluation_id == chosen.evaluation_id
 
 
 # --- whole or absent ---------------------------------------------------------------------------------
@@ -234,7 +329,7 @@ def test_weights_that_are_missing_or_changed(subject: Subject, base: Path, tmp_p
 
 
 def test_weights_of_another_network_are_refused(subject: Subject, base: Path, tmp_path: Path) -> None:
-    other = replace(subject, plan=random_plan("tiny", subject.plan.sample, 1234))
+    other = replace(subject, phenotype="0" * 64)
     with pytest.raises(WeightsUnusable, match="those of another network"):
         export(other, target_of(other, "safetensors", tmp_path, force=False), str(base))
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from evolver.genome.code import ConvGene, DenseGene, Genome, PoolGene
 from evolver.genome.plan import NetworkPlan
 from evolver.genome.space import ConvSpace
+from evolver.genome.transfer import adapt
 from evolver.space import Sample
 from tests.workers.exported import random_plan, trained_network
 from workers.export.model import Normalised, exported_state
@@ -25,6 +26,13 @@ SAMPLES = {
     "odd": Sample(2, (7, 9), 3),
     "pixel": Sample(1, (1, 1), 2),
     "series": Sample(3, (37,), 4),
+}
+ADAPTED = {
+    "brought_down": ("tiny", Sample(1, (8, 8), 10), Sample(3, (28, 30), 7)),
+    "brought_far_down": ("tiny", Sample(1, (8, 8), 10), Sample(3, (100, 72), 2)),
+    "brought_by_a_stride": ("small", Sample(3, (32, 32), 10), Sample(1, (64, 64), 200)),
+    "brought_up": ("tiny", Sample(1, (8, 8), 10), Sample(1, (6, 5), 2)),
+    "longer_series": ("tiny", Sample(2, (37,), 4), Sample(1, (130,), 6)),
 }
 GENOMES = {"paper": 1, "small": 3, "tiny": 5}
 ABOUT = ["A network.", "Of a test."]
@@ -60,6 +68,8 @@ def every_kind() -> NetworkPlan:
 
 def plans() -> dict[str, NetworkPlan]:
     found = {"every_kind": every_kind()}
+    for name, (preset, before, target) in ADAPTED.items():
+        found[name] = adapt(random_plan(preset, before, 2), target)
     for preset, number in GENOMES.items():
         for name, sample in SAMPLES.items():
             for seed in range(number):
@@ -118,6 +128,16 @@ def test_layers_have_names_and_shapes() -> None:
     assert names[:4] == ["stem_conv", "stem_norm", "block1.conv1", "block1.norm1"]
     assert names[-3:] == ["dense2", "dense2_norm", "output"]
     assert not any(name.startswith("block2.skip") for name in names), "its skip is the identity"
+
+
+def test_an_adapted_stem_says_what_it_does() -> None:
+    text = source(plans()["brought_far_down"], ABOUT)
+    for line in [
+        "self.stem_conv = nn.Conv2d(3, 8, 7, stride=4, padding=3, bias=False)",
+        "x = F.avg_pool2d(x, (3, 2))  # (3, 33, 36)",
+        'x = F.interpolate(x, (32, 32), mode="bilinear")  # (3, 32, 32)',
+    ]:
+        assert f"        {line}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,17 @@ def card(
 
 
 def _summary(facts: Mapping[str, Json], kind: str, file: Path) -> str:
+    found_on, name = plain(facts["searched_on"]["name"]), plain(facts["dataset"]["name"])
+    brought = f" and brought to `{name}`, with stem and output adapted" if _is_transferred(facts) else ""
     return (
         f"A convolutional network of {facts['params']:,} parameters ({facts['flops']:,} FLOPs a sample), "
-        f"found by evolver on the data set `{plain(facts['dataset']['name'])}`. "
+        f"found by evolver on the data set `{found_on}`{brought}. "
         f"This is the card of `{file.name}` (format {kind})."
     )
+
+
+def _is_transferred(facts: Mapping[str, Json]) -> bool:
+    return facts["training"] is not None and facts["training"]["purpose"] == "transfer"
 
 
 def _interface(facts: Mapping[str, Json]) -> str:
@@ -129,8 +135,8 @@ def _beside(kind: str, file: Path) -> str:
 
 
 def _results(facts: Mapping[str, Json]) -> Iterator[str]:
-    search, retrain = facts["metrics"]["search"] or {}, facts["metrics"]["retrain"] or {}
-    names = [name for name in {**search, **retrain} if name not in ("params", "flops")]
+    search, training = facts["metrics"]["search"] or {}, facts["metrics"]["training"] or {}
+    names = [name for name in {**search, **training} if name not in ("params", "flops")]
     if not names:
         yield "None yet."
         return
@@ -138,12 +144,15 @@ def _results(facts: Mapping[str, Json]) -> Iterator[str]:
         "Measured by the search on the validation part, and by the final training, which trains on that part "
         "as well, on the test part, once."
     )
+    if _is_transferred(facts):
+        found_on, name = plain(facts["searched_on"]["name"]), plain(facts["dataset"]["name"])
+        yield f"The search measured on `{found_on}`, the final training on `{name}`."
     if not facts["trained"]:
         yield "These are results of the genome after its training, not of the weights in this file."
     yield "\n| | search | final training |"
     yield "|---|---|---|"
     for name in names:
-        yield f"| {plain(name)} | {_value(name, search.get(name))} | {_value(name, retrain.get(name))} |"
+        yield f"| {plain(name)} | {_value(name, search.get(name))} | {_value(name, training.get(name))} |"
 
 
 def _value(name: str, value: float | None) -> str:
@@ -154,7 +163,7 @@ def _value(name: str, value: float | None) -> str:
 
 
 def _origin(facts: Mapping[str, Json]) -> Iterator[str]:
-    lineage, data, made = facts["lineage"], facts["dataset"], facts["exported_with"]
+    lineage, made = facts["lineage"], facts["exported_with"]
     parents = " and ".join(map(str, lineage["parent_ids"]))
     born = f"{lineage['operator']} of {parents}" if parents else lineage["operator"]
     origin = f", from {plain(lineage['origin'])}" if lineage["origin"] else ""
@@ -163,10 +172,11 @@ def _origin(facts: Mapping[str, Json]) -> Iterator[str]:
     yield f"- Born by: {born}{origin}"
     yield f"- Ancestors: {lineage['ancestors']}, over {lineage['generations']} generations"
     yield f"- Phenotype: `{facts['phenotype']}`"
-    yield (
-        f"- Data set: `{plain(data['name'])}`, {data['train']} to train, {data['validation']} to validate, "
-        f"{data['test']} to test on; {facts['sample']['classes']} classes; sha256 `{data['sha256']}`"
-    )
+    if _is_transferred(facts):
+        yield f"- Found on: {_data(facts['searched_on'])}"
+    yield f"- Data set: {_data(facts['dataset'])}"
+    if facts["training"] and facts["training"]["init_from"]:
+        yield f"- Began with the weights of evaluation {facts['training']['init_from']}"
     yield f"- Seed of the initial weights: {seed['weights']}"
     if facts["trained"]:
         with_ = ", ".join(f"{plain(name)} {plain(str(one))}" for name, one in facts["trained_with"].items())
@@ -174,12 +184,19 @@ def _origin(facts: Mapping[str, Json]) -> Iterator[str]:
     yield f"- Exported: {facts['exported_at']}, with evolver {made['evolver']}, torch {made['torch']}"
 
 
+def _data(data: Mapping[str, Json]) -> str:
+    return (
+        f"`{plain(data['name'])}`, {data['train']} to train, {data['validation']} to validate, "
+        f"{data['test']} to test on; {data['sample']['classes']} classes; sha256 `{data['sha256']}`"
+    )
+
+
 def _recipe(facts: Mapping[str, Json]) -> Iterator[str]:
-    search, retrain = facts["recipe"]["search"], facts["recipe"]["retrain"]
+    search, training = facts["recipe"]["search"], facts["recipe"]["training"]
     yield "| setting | search | final training |"
     yield "|---|---|---|"
     for name, value in search.items():
-        yield f"| {plain(name)} | {plain(str(value))} | {plain(str(retrain[name])) if retrain else '–'} |"
+        yield f"| {plain(name)} | {plain(str(value))} | {plain(str(training[name])) if training else '–'} |"
 
 
 def _checks(checks: Mapping[str, Json]) -> str:

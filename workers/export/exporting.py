@@ -101,13 +101,18 @@ def export(subject: Subject, target: Target, checkpoint_base: str) -> Exported:
 
 
 def _file_name(subject: Subject, kind: str) -> str:
-    """A name after search and genome, with what file systems, shells and Python take without quotes."""
-    name = re.sub(r"[^\w.-]+", "-", subject.experiment.settings.name).strip("-.") or "search"
-    stem = f"{name}-g{subject.detail.genome_id}"
+    """A name after search, genome and other data, with what all file systems and shells take unquoted."""
+    stem = f"{_plain_name(subject.experiment.settings.name) or 'search'}-g{subject.detail.genome_id}"
+    if subject.is_transferred:
+        stem += f"-{_plain_name(subject.dataset.name) or 'transferred'}"
     if kind == "python":
         stem = re.sub(r"\W", "_", stem)
         stem = stem if stem.isidentifier() else f"_{stem}"
     return stem + FORMATS[kind].suffixes[0]
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
 
 
 def _is_importable(stem: str) -> bool:

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from evolver.errors import EvolverError
-from evolver.genome import canonical
 from evolver.genome.plan import NetworkPlan
 from evolver.space import Json
 from workers import checkpoints
@@ -135,7 +134,7 @@ def _load(
             "of the worker that trained them"
         ) from error
     try:
-        if meta["phenotype"] != canonical.phenotype(subject.plan):
+        if meta["phenotype"] != subject.phenotype:
             raise ValueError("they are those of another network")
         network.load_state_dict(tensors)
         channels = subject.plan.sample.channels

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, NetworkPlan, PoolPlan, SkipPlan
+from evolver.genome.transfer import windows
+from evolver.space import Sample
 
 _IMPORTS = """\
 import json
@@ -159,6 +161,8 @@ def _network_layers(plan: NetworkPlan) -> Iterator[str]:
 
 def _network_steps(plan: NetworkPlan) -> Iterator[str]:
     yield "x = (x.to(self.mean.dtype) - self.mean) / self.std"
+    if plan.resize is not None:
+        yield from _resize_steps(plan.sample, plan.resize)
     yield from _conv_steps(plan.stem, "x", "x", "stem_conv", "stem_norm")
     for number, block in enumerate(plan.blocks, start=1):
         yield f"x = self.block{number}(x)  # {_shape(block.out_channels, block.out_spatial)}"
@@ -173,7 +177,9 @@ def _network_steps(plan: NetworkPlan) -> Iterator[str]:
 
 def _conv(conv: ConvPlan) -> str:
     padding = f", padding={conv.kernel // 2}" if conv.kernel % 2 and conv.kernel > 1 else ""
-    sizes = f"{conv.in_channels}, {conv.out_channels}, kernel_size={conv.kernel}"
+    # With all three named, the line would be too long for many a formatter.
+    kernel = f"{conv.kernel}, stride={conv.stride}" if conv.stride > 1 else f"kernel_size={conv.kernel}"
+    sizes = f"{conv.in_channels}, {conv.out_channels}, {kernel}"
     return f"nn.Conv{len(conv.spatial)}d({sizes}{padding}, bias=False)"
 
 
@@ -196,6 +202,16 @@ def _conv_steps(conv: ConvPlan, before: str, after: str, layer: str, norm: str) 
         before = after
     shape = _shape(conv.out_channels, conv.spatial)
     yield f"{after} = F.relu(self.{norm}(self.{layer}({before})))  # {shape}"
+
+
+def _resize_steps(sample: Sample, to: tuple[int, ...]) -> Iterator[str]:
+    dims = len(to)
+    window = windows(sample.spatial, to)
+    if max(window) > 1:
+        means = tuple(size // one for size, one in zip(sample.spatial, window, strict=True))
+        yield f"x = F.avg_pool{dims}d(x, {window})  # {_shape(sample.channels, means)}"
+    mode = "linear" if dims == 1 else "bilinear"
+    yield f'x = F.interpolate(x, {to}, mode="{mode}")  # {_shape(sample.channels, to)}'
 
 
 def _pool(pool: PoolPlan, value: str) -> str:
