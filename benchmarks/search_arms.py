@@ -32,6 +32,7 @@ from evolver.breeding import BREEDER_VERSION
 from evolver.comparison import Run
 from evolver.config import ExperimentConfig
 from evolver.errors import InvalidInput
+from evolver.genome.bounds import PRESETS
 from evolver.store import curves
 from evolver.store.db import Database
 from evolver.store.facts import GenomeFact
@@ -85,6 +86,10 @@ def _selectors(*objectives: str) -> Study:
     return Study("selectors", f"selectors_{'_'.join(objectives)}", "random", arms, (objectives,))
 
 
+PAPER_RATES = {
+    name: getattr(PRESETS["paper"], name)
+    for name in ("crossover_probability", "mutation_probability", "gene_mutation_probability")
+}
 OPTIONS: Mapping[str, Arm] = {
     "none": {},
     "parents": {"parents": "least-used"},
@@ -104,6 +109,17 @@ STUDIES = (
         },
         (("error", "loss"), ("error", "flops")),
         objectives_compared=True,
+    ),
+    Study(
+        "operators",
+        "operators",
+        "random",
+        {
+            "random": {"selector": "random", "objectives": ["error", "params"]},
+            "paper": {"space_settings": PAPER_RATES, "objectives": ["error", "params"]},
+            "preset": {"objectives": ["error", "params"]},
+        },
+        (("error", "params"),),
     ),
     Study(
         "options",
@@ -133,8 +149,15 @@ class Search:
         return f"{self.settings['selector']}-{objectives}-seed{self.settings['seed']}-{digest}"
 
     def config(self) -> str:
-        """The TOML file of the settings: strings, numbers and lists are written as in JSON."""
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.settings.items())
+        """The TOML file of the settings."""
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in self.settings.items())
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML, which writes strings, numbers and lists as JSON does."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {_toml(one)}' for key, one in value.items())} }}"
+    return json.dumps(value)
 
 
 @dataclass(frozen=True)

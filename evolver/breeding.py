@@ -24,7 +24,7 @@ from evolver.rng import birth_rng
 from evolver.selection.base import Population, Selector
 from evolver.space import MUTATION_OF_KIND, Cost, G, HasMutations, Sample, Space
 
-BREEDER_VERSION = 2
+BREEDER_VERSION = 3
 """Raised whenever the same inputs would breed another child."""
 
 TRIES = 20

@@ -1,7 +1,8 @@
 """Searches against each other: curves, attainment and tests, from the results of repeated runs. Pure.
 
 All objectives are minimised. Values are scaled alike for all groups: 0 is the least value of any result,
-1 the reference (by default the greatest), so that a hypervolume is a share of the box between them.
+1 the reference (by default the greatest), so that a hypervolume is a share of the box between them. What
+ranges over orders of magnitude counts by its logarithm, as in selection.
 
 Run         the results of one search.
 Scale       what is 0 and what is 1 of each objective.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from evolver.errors import InvalidInput
 from evolver.selection.pareto import Points, hypervolume, non_dominated
+from evolver.selection.scale import Scale as ObjectiveScale
 from evolver.statistics import a12, holm, mann_whitney
 
 Axis = Literal["evaluations", "hours", "wall"]
@@ -49,14 +51,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The ideal and the reference point, each of shape (m,)."""
+    """The ideal and the reference point, each of shape (m,); some columns count by their logarithm."""
 
     ideal: Points
     reference: Points
+    logarithmic: tuple[int, ...] = ()
 
     def scaled(self, points: Points) -> Points:
-        width = np.where(self.reference > self.ideal, self.reference - self.ideal, 1.0)
-        scaled: Points = (points - self.ideal) / width
+        """Points, shape (n, m), with the ideal point at 0 and the reference at 1."""
+        seen = ObjectiveScale(self.logarithmic).seen
+        low, high = seen(self.ideal), seen(self.reference)
+        scaled: Points = (seen(points) - low) / np.where(high > low, high - low, 1.0)
         return scaled
 
 
@@ -119,30 +124,34 @@ def compare(
     *,
     by: Axis = "evaluations",
     reference: Sequence[float] | None = None,
+    logarithmic: tuple[int, ...] = (),
 ) -> Comparison:
-    """Compare groups of runs. Raises InvalidInput for a run without any success, or a wrong reference."""
+    """Compare groups of runs; ``logarithmic`` has the columns that count by their logarithm.
+
+    Raises InvalidInput for a run without any success, or a wrong reference.
+    """
     runs = [run for members in groups.values() for run in members]
     for run in runs:
         if not np.isfinite(run.points).all(axis=1).any():
             raise InvalidInput(f"experiment '{run.name}' has no result to compare yet; let it run first")
-    scale = _scale(runs, reference)
+    scale = _scale(runs, reference, logarithmic)
     end = min(float(run.positions[by][-1]) for run in runs)
     told = tuple(_group(name, members, objectives, scale, by, end) for name, members in groups.items())
     return Comparison(tuple(objectives), scale, by, end, told, _tests(told, ("hypervolume", *objectives)))
 
 
-def _scale(runs: Sequence[Run], reference: Sequence[float] | None) -> Scale:
+def _scale(runs: Sequence[Run], reference: Sequence[float] | None, logarithmic: tuple[int, ...]) -> Scale:
     points = np.concatenate([run.points[np.isfinite(run.points).all(axis=1)] for run in runs])
     ideal = points.min(axis=0)
     if reference is None:
-        return Scale(ideal, points.max(axis=0))
+        return Scale(ideal, points.max(axis=0), logarithmic)
     if len(reference) != points.shape[1]:
         raise InvalidInput(f"--reference needs {points.shape[1]} numbers, one for each objective")
     if (np.asarray(reference) <= ideal).any():
         raise InvalidInput(
             f"--reference must be above the best values, {', '.join(map(repr, ideal.tolist()))}"
         )
-    return Scale(ideal, np.asarray(reference, dtype=np.float64))
+    return Scale(ideal, np.asarray(reference, dtype=np.float64), logarithmic)
 
 
 def _group(

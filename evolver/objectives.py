@@ -8,6 +8,7 @@ load             the objectives of names.
 derive           their values, from measurements.
 measures         the measurements that they need.
 bound_to_device  those whose values belong to a type of device.
+logarithmic      those that are compared by ratio.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Objective:
 
     ``measures`` names the measurements of the evaluator that ``value`` reads. ``of_device``: the value
     belongs to the type of device that it was measured on, and says nothing beside one of another type.
+    ``logarithmic``: what is positive and ranges over orders of magnitude; selection compares it by ratio.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Objective:
     measures: tuple[str, ...]
     value: Callable[[Mapping[str, float]], float]
     of_device: bool = False
+    logarithmic: bool = False
 
 
 def _is(measure: str) -> Callable[[Mapping[str, float]], float]:
@@ -46,13 +49,13 @@ def _is(measure: str) -> Callable[[Mapping[str, float]], float]:
 
 def _measured_on_device(name: str, unit: str) -> Objective:
     """An objective that is a measurement of the same name."""
-    return Objective(name, unit, (name,), _is(name), of_device=True)
+    return Objective(name, unit, (name,), _is(name), of_device=True, logarithmic=True)
 
 
 ERROR = Objective("error", "share of the validation samples", ("validation_error",), _is("validation_error"))
 LOSS = Objective("loss", "nats per validation sample", ("validation_loss",), _is("validation_loss"))
-PARAMS = Objective("params", "trainable parameters", ("params",), _is("params"))
-FLOPS = Objective("flops", "operations for one sample", ("flops",), _is("flops"))
+PARAMS = Objective("params", "trainable parameters", ("params",), _is("params"), logarithmic=True)
+FLOPS = Objective("flops", "operations for one sample", ("flops",), _is("flops"), logarithmic=True)
 TRAIN_S = _measured_on_device("train_s", "seconds of training")
 PEAK_MEMORY_BYTES = _measured_on_device("peak_memory_bytes", "bytes at the peak of the training")
 ENERGY_J = _measured_on_device("energy_j", "joules of the training")
@@ -114,14 +117,19 @@ def measures(objectives: Iterable[Objective]) -> frozenset[str]:
 
 def bound_to_device(names: Iterable[str]) -> tuple[str, ...]:
     """Those of these objectives whose values belong to a type of device; none that is unknown here."""
-    return tuple(name for name in names if _is_bound_to_device(name))
+    return tuple(name for name in names if (known := _known(name)) and known.of_device)
 
 
-def _is_bound_to_device(name: str) -> bool:
+def logarithmic(names: Iterable[str]) -> tuple[int, ...]:
+    """The places of those of these objectives that are compared by ratio; none that is unknown here."""
+    return tuple(place for place, name in enumerate(names) if (known := _known(name)) and known.logarithmic)
+
+
+def _known(name: str) -> Objective | None:
     try:
-        return _load(name).of_device
+        return _load(name)
     except (UnknownName, InvalidInput, EnvironmentFault):  # whoever only reads need not have the plug-in
-        return False
+        return None
 
 
 def derive(objectives: Iterable[Objective], measured: Mapping[str, float]) -> dict[str, float]:

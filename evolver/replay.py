@@ -11,11 +11,11 @@ State       population and front at one moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from evolver import selection
 from evolver.births import Recent
 from evolver.breeding import BREEDER_VERSION, Birth, breed, sow, uses_of
 from evolver.errors import EvolverError, InvalidGenome, InvalidInput, SpaceExhausted, VersionDiffers
@@ -27,7 +27,7 @@ from evolver.store.experiments import Experiment
 from evolver.store.history import BornRow, MembershipRow
 from evolver.store.seeds import Seed
 from evolver.store.steps import Ended
-from evolver.terms import limits, load_space, practice, take_in
+from evolver.terms import limits, load_selector, load_space, practice, take_in
 
 PAGE = 500
 """Births or results that are read at a time."""
@@ -115,7 +115,7 @@ class _Replayer:
     ) -> None:
         settings = found.settings
         self.experiment, self.space, self.sample = found, space, found.dataset.sample
-        self.selector = selection.load(settings.selector, settings.population, len(settings.objectives))
+        self.selector = load_selector(settings)
         self.state = SearchState.initial(self.selector, len(settings.objectives))
         self.records = _Records(database, found, found.ingested if until is None else until, progress)
         self.is_whole = until is None
@@ -194,10 +194,24 @@ class _Replayer:
                 self.differences.append(f"birth {row.birth}: {name} is {then}, derived {now}")
 
     def _derived(self, row: BornRow) -> Birth[Any]:
-        def seen(phenotype: str) -> int | None:
-            first = self.records.first_birth(phenotype)
-            return None if first is None or first >= row.birth else first
+        """The child as it is if all phenotypes are new that are not remembered, and again where one is not.
 
+        Nearly all are: so all that one birth tries are looked up at once.
+        """
+        while True:
+            unknown: list[str] = []
+            child = self._bred(row, partial(self._seen, row.birth, unknown))
+            if not any(first < row.birth for first in self.records.look_up(unknown)):
+                return child
+
+    def _seen(self, birth: int, unknown: list[str], phenotype: str) -> int | None:
+        """The first birth with a phenotype, if it is remembered and came before this one."""
+        first = self.records.first_birth(phenotype)
+        if first is None:
+            unknown.append(phenotype)
+        return None if first is None or first >= birth else first
+
+    def _bred(self, row: BornRow, seen: Callable[[str], int | None]) -> Birth[Any]:
         if row.birth <= self.experiment.seeds:
             seed = self.records.seed(row.birth)
             if seed is None:
@@ -313,13 +327,17 @@ class _Records:
             after = end
 
     def first_birth(self, phenotype: str) -> int | None:
-        """The first birth with a phenotype, of all times."""
+        """The first birth with a phenotype, of all times; None where it is not remembered."""
         known: int | None = self._first_births.get(phenotype)
-        if known is None:
-            with self._database.read() as connection:
-                found = steps.first_births(connection, self._experiment.id, [phenotype])
-            known = found.get(phenotype)
         return known
+
+    def look_up(self, phenotypes: Sequence[str]) -> list[int]:
+        """The first births with these phenotypes, of those that were born at all; they are remembered."""
+        if not phenotypes:
+            return []
+        with self._database.read() as connection:
+            found = steps.first_births(connection, self._experiment.id, phenotypes)
+        return [self._first_births.put(phenotype, birth) for phenotype, birth in found.items()]
 
     def seed(self, birth: int) -> Seed | None:
         """The seed of a birth of the page that is read now."""

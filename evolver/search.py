@@ -17,6 +17,7 @@ from evolver.credit import Credit
 from evolver.selection import archive
 from evolver.selection.archive import Front, FrontUpdate
 from evolver.selection.base import Population, Selection, Selector
+from evolver.selection.scale import LINEAR, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ def ingest(
     front_limit: int,
     violation: float = 0.0,
     operator: str | None = None,
+    scale: Scale = LINEAR,
 ) -> tuple[SearchState, list[MembershipChange]]:
     """Take in the next result: ``objectives`` is None for a failure, which takes a number and no more.
 
     ``violation`` says by how much the genome breaks constraints; above 0.0 it never enters the front.
-    ``operator`` is the one that bred it, if that is to learn whether the genome enters the front.
+    ``operator`` is the one that bred it, if that is to learn whether the genome enters the front. ``scale``
+    is the one on which a full front tells who leaves; the selector has its own.
     """
     number = state.ingested + 1
     if objectives is None:
@@ -88,7 +91,7 @@ def ingest(
     vector = np.asarray(objectives, dtype=np.float64)
     selection = selector.insert(state.population, state.selector_state, genome_id, vector, slot, violation)
     update = (
-        archive.update(state.front, genome_id, vector, front_limit)
+        archive.update(state.front, genome_id, vector, front_limit, scale)
         if violation == 0.0
         else FrontUpdate(state.front, entered=False, left=())
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from evolver import failpoints, objectives, selection, terms
+from evolver import failpoints, terms
 from evolver.births import Breeder
 from evolver.breeding import Birth
 from evolver.errors import LeadershipLost
@@ -83,8 +83,8 @@ class Search:
         self.lease_s = lease_s
         self._clock = clock
         self._led_until = self._stepped_at = clock()
-        self.objectives = [one.name for one in objectives.load(settings.objectives)]
-        self.selector = selection.load(settings.selector, settings.population, len(self.objectives))
+        self.objectives = settings.objectives
+        self.selector = terms.load_selector(settings)
         self.state = self._load(connection)
         self._breeder = Breeder(experiment, terms.load_space(experiment), self.selector)
 

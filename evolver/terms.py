@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from evolver import constraints, registry
+from evolver import constraints, objectives, registry, selection
 from evolver.breeding import Limits, Practice
 from evolver.credit import is_arm
 from evolver.errors import VersionDiffers
 from evolver.search import MembershipChange, SearchState, ingest
 from evolver.selection.base import Selector
+from evolver.selection.scale import Scale
 from evolver.store.experiments import Experiment, Settings
 from evolver.store.steps import Ended
 
@@ -48,6 +50,19 @@ def cheap_objectives(objectives: Sequence[str]) -> tuple[tuple[int, str], ...]:
     return tuple((place, name) for place, name in enumerate(objectives) if name in constraints.COSTS)
 
 
+def load_selector(settings: Settings) -> Selector:
+    """The selector of an experiment with these settings. Raises UnknownName or InvalidInput."""
+    names = settings.objectives
+    return selection.load(settings.selector, settings.population, len(names), scale(names))
+
+
+@lru_cache
+def scale(names: tuple[str, ...]) -> Scale:
+    """On which scale selection sees the objectives of these names. Raises UnknownName or InvalidInput."""
+    loaded = objectives.load(names)
+    return Scale(tuple(column for column, one in enumerate(loaded) if one.logarithmic))
+
+
 def take_in(
     settings: Settings, selector: Selector, state: SearchState, result: Ended
 ) -> tuple[SearchState, list[MembershipChange]]:
@@ -61,6 +76,7 @@ def take_in(
         front_limit=settings.front_limit,
         violation=violation(settings, result.objectives),
         operator=result.operator if _teaches(settings, result) else None,
+        scale=scale(settings.objectives),
     )
 
 

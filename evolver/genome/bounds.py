@@ -1,7 +1,8 @@
 """The settings of the space of convolutional networks: limits of genomes, rates of operators.
 
-Presets: ``paper`` is MO-ResNet's (arXiv 2505.01313), ``small`` fits one CPU core at 28 x 28 pixels,
-``tiny`` is made for images of 8 x 8 pixels that train in a second or two.
+Presets: ``paper`` is MO-ResNet's (arXiv 2505.01313), ``large`` has its limits with rates of our own,
+``small`` fits one CPU core at 28 x 28 pixels, ``tiny`` is made for images of 8 x 8 pixels that train in a
+second or two.
 """
 
 from __future__ import annotations
@@ -143,8 +144,16 @@ def parse(settings: Mapping[str, Json]) -> Bounds:
         raise InvalidInput(f"{where}{fault.text}") from error
 
 
+_RATES = {"crossover_probability": 0.3, "mutation_probability": 1.0, "gene_mutation_probability": 0.1}
+"""Of the presets that are not the paper's: every child is mutated, mostly in one gene, and crossed less.
+
+The paper's children, few of them mutated and those in half of their genes, are hardly nearer to their parents
+than random genomes; ``benchmarks/searches.py --part operators`` compares both with random search.
+"""
+
 PRESETS: Mapping[str, Bounds] = {
     "paper": Bounds(),
+    "large": Bounds(**_RATES),
     "small": Bounds(
         stem_channels=16,
         blocks=(1, 4),
@@ -152,6 +161,7 @@ PRESETS: Mapping[str, Bounds] = {
         conv_kernel=(1, 3),
         channels=(4, 48),
         dense_units=(64, 256),
+        **_RATES,
     ),
     "tiny": Bounds(
         stem_channels=8,
@@ -162,5 +172,6 @@ PRESETS: Mapping[str, Bounds] = {
         channels=(4, 24),
         pool_kernels=(2,),
         dense_units=(16, 64),
+        **_RATES,
     ),
 }

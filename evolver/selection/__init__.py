@@ -14,6 +14,7 @@ baseline  random search
 archive   the front
 pareto    dominance, ranks, crowding, hypervolume
 slots     what all selectors do with slots
+scale     objectives that count by their logarithm
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from evolver.selection.base import Selector
 from evolver.selection.baseline import RandomSearch
 from evolver.selection.moead import MoeaD
 from evolver.selection.nsga2 import Nsga2
+from evolver.selection.scale import LINEAR, Scale, Scaled
 from evolver.selection.smsemoa import SmsEmoa
 from evolver.selection.weighted import Weighted, parse_weights
 
@@ -40,8 +42,8 @@ SELECTORS: Mapping[str, Callable[[int, int], Selector]] = {
 """The selectors' classes by name; each is called with the numbers of slots and of objectives."""
 
 
-def load(name: str, slots: int, objectives: int) -> Selector:
-    """The selector of this name for a population of ``slots`` and so many objectives.
+def load(name: str, slots: int, objectives: int, scale: Scale = LINEAR) -> Selector:
+    """The selector of this name for a population of ``slots`` and so many objectives, seen on a scale.
 
     ``weighted`` takes its weights with the name, one for each objective: ``weighted:0.8,0.2``. Raises
     UnknownName, or InvalidInput for fewer than four slots, no objective, or wrong weights.
@@ -55,6 +57,7 @@ def load(name: str, slots: int, objectives: int) -> Selector:
         raise InvalidInput(f"the population must have at least {MIN_SLOTS} slots, got {slots}")
     if objectives < 1:
         raise InvalidInput(f"selection needs at least 1 objective, got {objectives}")
-    if colon:
-        return Weighted(slots, objectives, parse_weights(argument))
-    return SELECTORS[kind](slots, objectives)
+    selector = (
+        Weighted(slots, objectives, parse_weights(argument)) if colon else SELECTORS[kind](slots, objectives)
+    )
+    return Scaled(selector, scale) if scale.logarithmic else selector

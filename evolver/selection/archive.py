@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evolver.selection import pareto
 from evolver.selection.base import Objectives
+from evolver.selection.scale import LINEAR, Scale
 
 DOMINATED = "dominated"
 LEAST_CONTRIBUTION = "least hypervolume contribution"
@@ -46,12 +47,15 @@ class FrontUpdate:
     left: tuple[tuple[int, str], ...]
 
 
-def update(front: Front, genome_id: int, objectives: Objectives, limit: int) -> FrontUpdate:
+def update(
+    front: Front, genome_id: int, objectives: Objectives, limit: int, scale: Scale = LINEAR
+) -> FrontUpdate:
     """Take in one result. ``objectives`` has shape (objectives,); ``front`` has at most ``limit`` members.
 
     The newcomer enters unless a member dominates or equals it; members that it dominates leave. If
     the front is beyond ``limit`` (at least 1) then, the member with the least hypervolume
-    contribution leaves, of equals the latest; if that is the newcomer, the front stays as it was.
+    contribution on the scale leaves, of equals the latest; if that is the newcomer, the front stays
+    as it was.
     """
     if (front.objectives <= objectives).all(axis=1).any():
         return FrontUpdate(front, False, ())
@@ -62,7 +66,7 @@ def update(front: Front, genome_id: int, objectives: Objectives, limit: int) -> 
     )
     if len(joined.genome_ids) <= limit:
         return FrontUpdate(joined, True, left)
-    least = pareto.least_contributor(joined.objectives, _MARGIN)
+    least = pareto.least_contributor(scale.seen(joined.objectives), _MARGIN)
     leaver = joined.genome_ids[least]
     if leaver == genome_id:
         return FrontUpdate(front, False, ())

@@ -73,3 +73,16 @@ def test_what_cannot_be_compared() -> None:
         compare({"a": [random_run("a", 1)]}, ("x", "y"), reference=[1.0])
     with pytest.raises(InvalidInput, match="above the best"):
         compare({"a": [random_run("a", 1)]}, ("x", "y"), reference=[-1.0, 1.0])
+
+
+def test_what_counts_by_its_logarithm_is_scaled_so() -> None:
+    points = np.array([[0.4, 1_000.0], [0.2, 100_000.0], [0.6, 10.0]])
+    found = compare({"a": [run("a", points)]}, ("error", "params"), logarithmic=(1,))
+    seen = np.column_stack([points[:, 0], np.log10(points[:, 1])])
+    expected = compare({"a": [run("a", seen)]}, ("error", "log params"))
+    assert found.groups[0].finals["hypervolume"] == pytest.approx(expected.groups[0].finals["hypervolume"])
+    assert found.scale.reference.tolist() == [0.6, 100_000.0]
+    bounded = compare(
+        {"a": [run("a", points)]}, ("error", "params"), reference=(0.6, 1_000_000.0), logarithmic=(1,)
+    )
+    assert bounded.groups[0].finals["hypervolume"][0] > found.groups[0].finals["hypervolume"][0]
