@@ -1,7 +1,8 @@
 """The births of a step: derived before its transaction, written within it.
 
-Recent   what was used or met last.
-Breeder  breeds the children of one experiment.
+Recent          what was used or met last.
+Breeder         breeds the children of one experiment.
+BreedingFailed  its space cannot.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from evolver import terms
 from evolver.breeding import BREEDER_VERSION, Birth, breed, sow, uses_of
-from evolver.errors import InvalidGenome
+from evolver.errors import EvolverError, InvalidGenome
 from evolver.search import SearchState
 from evolver.selection.base import Population, Selector
 from evolver.space import Json
@@ -24,6 +26,10 @@ from evolver.store.experiments import Experiment
 from evolver.store.queue import NewEvaluation
 from evolver.store.seeds import Seed
 from evolver.store.steps import NewGenome
+
+
+class BreedingFailed(EvolverError):
+    """A space, which may be anybody's plug-in, raised an error of its own while a child was bred."""
 
 
 class Recent:
@@ -122,6 +128,24 @@ class Breeder:
         return guesses
 
     def _child(
+        self,
+        connection: Connection,
+        state: SearchState,
+        birth: int,
+        sown: Mapping[int, Seed],
+        seen: Callable[[str], int | None],
+        uses: Mapping[int, int],
+    ) -> Birth[Any]:
+        try:
+            return self._made(connection, state, birth, sown, seen, uses)
+        except (EvolverError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            raise BreedingFailed(
+                f"the space '{self._settings.space}' fails at birth {birth}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _made(
         self,
         connection: Connection,
         state: SearchState,

@@ -13,10 +13,12 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+from evolver.births import BreedingFailed
 from evolver.errors import EvolverError, IllegalTransition, InvalidGenome, LeadershipLost, SpaceExhausted
 from evolver.events import Observer
+from evolver.reaping import Reaper
 from evolver.step import LEASE_S, Search
-from evolver.store import experiments, leadership, leases
+from evolver.store import experiments, leadership
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.wakeups import RESULT, Wakeups
 
@@ -47,6 +49,7 @@ class Scheduler:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.wakeups = Wakeups(database.engine, RESULT)
         self._observer = observer
+        self._reaper = Reaper()
         self._refused: set[int] = set()
         self._led: dict[int, Search] = {}
         self._reap_at = 0.0
@@ -56,9 +59,7 @@ class Scheduler:
         """One step of every experiment that it leads; returns whether there was anything to do."""
         if time.monotonic() >= self._reap_at:
             self._reap_at = time.monotonic() + random.uniform(0.5, 1.5) * self.lease_s / 3
-            with self.database.write() as connection:
-                reaped = leases.reap(connection)
-            if reaped:
+            if reaped := self._reaper.reap(self.database):
                 log.warning("took back %d evaluations whose workers were lost", reaped)
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + random.uniform(0.5, 1.0)
@@ -72,7 +73,7 @@ class Scheduler:
                 del self._led[search.experiment.id]
                 if self._observer:
                     self._observer.forget(search.experiment.id)
-            except (SpaceExhausted, InvalidGenome) as error:
+            except (SpaceExhausted, InvalidGenome, BreedingFailed) as error:
                 self._pause(search, str(error))
         if self._observer:
             self._observer.look(self._led)

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"\d+/[\w-]+/(\d+(-\d+)?|weights)\.safetensors", re.ASCII)
 _META = "evolver"
+READ_PAUSES_S = (0.5, 2.0, 5.0)
+"""Between tries to read a checkpoint that is there and cannot be read."""
 
 
 class CheckpointUnusable(EvolverError):
@@ -98,12 +101,7 @@ def load(base: str, key: str, sha256: str) -> tuple[dict[str, Tensor], dict[str,
     from safetensors.torch import load as deserialise
 
     filesystem, path = _locate(base, key)
-    try:
-        data: bytes = filesystem.cat_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointUnusable(key, f"it is not at {path}") from error
-    except Exception as error:  # see _reported
-        raise CheckpointUnusable(key, f"{path} cannot be read: {_reason(error)}") from error
+    data = _read(filesystem, path, key)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckpointUnusable(
             key, f"the {len(data)} bytes at {path} are not what was written (sha256 differs)"
@@ -114,14 +112,35 @@ def load(base: str, key: str, sha256: str) -> tuple[dict[str, Tensor], dict[str,
         raise CheckpointUnusable(key, f"{path} is not a checkpoint of evolver: {error}") from error
 
 
+def _read(filesystem: Any, path: str, key: str) -> bytes:
+    """The bytes of a file. What hinders may pass, and who gives up trains anew: so not at once."""
+    pauses = iter(READ_PAUSES_S)
+    while True:
+        try:
+            data: bytes = filesystem.cat_file(path)
+            return data
+        except FileNotFoundError as error:
+            raise CheckpointUnusable(key, f"it is not at {path}") from error
+        except Exception as error:  # see _reported
+            pause_s = next(pauses, None)
+            if pause_s is None:
+                raise CheckpointUnusable(key, f"{path} cannot be read: {_reason(error)}") from error
+            time.sleep(pause_s)
+
+
 def delete(base: str, key: str) -> None:
-    """Delete a checkpoint; one that is not there is fine.
+    """Delete a checkpoint, and the directories that this leaves empty; one that is not there is fine.
 
     Raises EnvironmentFault when that fails, CheckpointUnusable for a malformed key.
     """
     filesystem, path = _locate(base, key)
     with _reported(path, "deleted"), suppress(FileNotFoundError):
         filesystem.rm_file(path)
+    if isinstance(filesystem, LocalFileSystem):
+        of_attempt = Path(path).parent
+        with suppress(OSError):  # not empty: there are others of the attempt, or of the evaluation
+            of_attempt.rmdir()
+            of_attempt.parent.rmdir()
 
 
 def set_aside(base: str, key: str) -> None:

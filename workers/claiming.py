@@ -28,7 +28,7 @@ class Claimer:
         self._lease_s = lease_s
         self._last_experiment: int | None = None
         self._unclear: dict[str, float] = {}
-        """Tokens of claims whose answer was lost, and when that was."""
+        """Tokens that nobody works under and that may yet hold an evaluation, and since when."""
 
     def claim(self, worker_id: int, slot: Slot, offers: Sequence[Offer]) -> Claim | None:
         """Lease one evaluation for a slot, None when there is none.
@@ -48,17 +48,21 @@ class Claimer:
                     versions=self._info.versions,
                     lease_s=self._lease_s,
                     offers=offers,
-                    after=self._last_experiment,
+                    after=self._last_experiment or _before_first(worker_id, offers),
                 )
         except DatabaseUnavailable:
-            self._unclear[token] = time.monotonic()
+            self.hand_back(token)
             raise
         if claim:
             self._last_experiment = claim.experiment_id
         return claim
 
+    def hand_back(self, token: str) -> None:
+        """Have ``release_unclear`` hand back what is held under this token, if anything is."""
+        self._unclear[token] = time.monotonic()
+
     def release_unclear(self) -> None:
-        """Hand back what was claimed without an answer; to be called now and then.
+        """Hand back what was claimed without an answer, or given up without one; to be called now and then.
 
         A statement may reach the server after its connection was given up, so each token is looked for again
         during a lease's time. Raises DatabaseUnavailable.
@@ -68,6 +72,12 @@ class Claimer:
         with self._database.write() as conn:
             released = leases.release_tokens(conn, list(self._unclear))
         if released:
-            log.info("handed back evaluations whose claim got no answer: %d", released)
+            log.info("handed back evaluations that were out of reach while the database was: %d", released)
         oldest = time.monotonic() - self._lease_s
         self._unclear = {token: lost for token, lost in self._unclear.items() if lost > oldest}
+
+
+def _before_first(worker_id: int, offers: Sequence[Offer]) -> int | None:
+    """After which experiment a new worker begins: each with another one, as many live for one claim only."""
+    experiments = sorted({offer.experiment_id for offer in offers})
+    return experiments[worker_id % len(experiments) - 1] if experiments else None

@@ -219,6 +219,7 @@ class Slot:
             case protocol.Begun():
                 work.begin(time.monotonic())
             case protocol.Started(dtype=dtype, resumed_from_epoch=epoch):
+                work.resume(epoch)
                 work.add(
                     lambda conn: leases.attempt_started(
                         conn, work.lease, dtype=dtype, resumed_from_epoch=epoch

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evolver import failpoints
 from evolver.errors import EnvironmentFault, LeaseLost
+from evolver.reaping import Reaper
 from evolver.store import claims, leases
 from evolver.store.claims import Claim, Offer, WorkerInfo
 from evolver.store.db import Database
@@ -41,6 +42,8 @@ MARGIN = 0.1
 """The share of a lease's time by which the worker ceases to trust it before the database does."""
 MAX_FAULTS = 3
 """So many faults of the host in a row, without a success between, and the worker claims no more."""
+REFUSALS = (SQLAlchemyError, OverflowError, UnicodeError)
+"""What a database, or the driver before it, says of values that no column holds."""
 RELEASE_S = 10.0
 """How long writing the releases may take when the worker was told to stop."""
 
@@ -99,6 +102,7 @@ class Supervisor:
         self._wakeups = Wakeups(database.engine, WORK)
         self._readiness = Readiness()
         self._claimer = Claimer(database, info, options.lease_s)
+        self._reaper = Reaper()
         self._poll = Backoff(*(POLL_S if database.is_sqlite else LISTENING_POLL_S))
         self._due = _Due()
         self._leaving = _Leaving()
@@ -157,8 +161,9 @@ class Supervisor:
             slot.attend()
         start_what_fits(self._slots)
         self._heed_signals()
-        self._drop_what_is_not_trusted()
-        for use_database in (self._renew, self._record, self._conclude_checks, self._look_for_work):
+        self._renew()
+        self._drop_what_is_not_trusted()  # after the renewal: who was frozen may hold its leases still
+        for use_database in (self._record, self._conclude_checks, self._look_for_work):
             if not self._outage.failed:
                 use_database()
 
@@ -228,6 +233,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.work and not slot.work.ending and now >= slot.work.trusted_until:
+                self._claimer.hand_back(slot.work.lease.token)
                 self._drop(slot, slot.work, "its lease could not be renewed in time")
 
     def _drop(self, slot: Slot, work: Work, reason: str) -> None:
@@ -238,7 +244,7 @@ class Supervisor:
     def _renew(self) -> None:
         """Renew all leases in one transaction, and hear whether work or worker shall stop."""
         asked = time.monotonic()
-        if asked < self._due.renewal:
+        if asked < self._due.renewal or self._outage.failed:
             return
         period = self._options.lease_s / 4
         self._due.renewal = asked + jittered(min(1.0, period))
@@ -293,10 +299,10 @@ class Supervisor:
                         self._settle(slot, work, work.ending.how, work.ending.detail)
             except LeaseLost:
                 self._drop(slot, work, "its lease is lost")
-            except SQLAlchemyError as error:
+            except REFUSALS as error:
                 self._refuse(slot, work, error)
 
-    def _refuse(self, slot: Slot, work: Work, error: SQLAlchemyError) -> None:
+    def _refuse(self, slot: Slot, work: Work, error: Exception) -> None:
         """The database takes the connection but not the values: the fault of the evaluator that gave them."""
         log.error("evaluation %d: the database refuses its results", work.lease.evaluation_id, exc_info=error)
         slot.kill()
@@ -364,9 +370,8 @@ class Supervisor:
         if now < self._due.reap:
             return
         self._due.reap = now + jittered(self._options.lease_s / 4)
-        with self._database.write() as conn:
-            if expired := leases.reap(conn):
-                log.info("worker %d: took back %d expired leases", self._worker_id, expired)
+        if expired := self._reaper.reap(self._database):
+            log.info("worker %d: took back %d expired leases", self._worker_id, expired)
 
     def _claim(self, slot: Slot, offers: Sequence[Offer]) -> bool:
         if not offers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -22,7 +22,7 @@ from evolver.evaluation import Context, DatasetRef, Outcome, SavedCheckpoint, Ta
 from evolver.recipe import Recipe
 from evolver.space import Json
 from workers import accuracy, checkpoints, measuring, numerics, trainer
-from workers.data.base import fingerprint, load
+from workers.data.base import RawDataset, fingerprint, load
 from workers.data.device import DeviceData, prepare
 from workers.decoder import Network, decode
 from workers.individual import Individual, individual_of, plan_of, recipe_of
@@ -43,7 +43,7 @@ class TrainEvaluator:
 
     def check(self, dataset: DatasetRef, context: Context) -> str | None:
         """The sha256 of the data set as it is on this machine. Raises EnvironmentFault when it is not."""
-        return _fingerprint(load(dataset, context.data_dir, context.download))
+        return _fingerprint(_raw(dataset, context))
 
     def check_measures(self, measures: Collection[str], context: Context) -> None:
         """Look whether these can be measured on this device. Raises EnvironmentFault when one cannot."""
@@ -71,7 +71,7 @@ class TrainEvaluator:
         )
 
     def _data(self, task: Task, context: Context, device: torch.device) -> DeviceData:
-        raw = load(task.dataset, context.data_dir, context.download)
+        raw = _raw(task.dataset, context)
         expected = task.dataset.sha256
         if expected is not None and expected != _fingerprint(raw):
             raise EnvironmentFault(
@@ -169,6 +169,11 @@ class _Run:
             "mean": _by_channel(part.mean),
             "std": _by_channel(part.std),
         }
+
+
+def _raw(dataset: DatasetRef, context: Context) -> RawDataset:
+    """The data set as it is on this machine: one copy, from before its hash was registered and after."""
+    return load(replace(dataset, sha256=None), context.data_dir, context.download)
 
 
 def _by_channel(constants: Tensor) -> list[float]:

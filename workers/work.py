@@ -99,6 +99,8 @@ class Work:
         self.begun = False
         self.deadline = math.inf
         """The training process must be ready, or, once it has begun, have an outcome by then."""
+        self._timeout_at = math.inf
+        """The deadline of what has begun, if no part of it was trained before."""
         self.stop_by = math.inf
         """It was asked to stop, and must have stopped by then."""
         self.ending: Ending | None = None
@@ -126,7 +128,11 @@ class Work:
     def begin(self, now: float) -> None:
         """The evaluation starts: its time-out runs from here, so that loading torch costs no genome."""
         self.begun = True
-        self.deadline = now + (self.claim.task.timeout_s or math.inf)
+        self.deadline = self._timeout_at = now + (self.claim.task.timeout_s or math.inf)
+
+    def resume(self, epoch: int | None) -> None:
+        """It goes on from a checkpoint, whose time counts, or (None) begins anew, with all of its time."""
+        self.deadline = self._timeout_at - (0.0 if epoch is None else self.claim.trained_s)
 
     def add(self, row: Write) -> None:
         """Write this, in order, under the lease."""

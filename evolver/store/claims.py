@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     and_,
     exists,
+    func,
     insert,
     literal,
     or_,
@@ -31,6 +32,7 @@ from evolver.store.schema import (
     attempt,
     checkpoint,
     dataset,
+    epoch_metric,
     evaluation,
     experiment,
     genome,
@@ -57,13 +59,18 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A leased evaluation: ``attempt`` counts its tries from 1."""
+    """A leased evaluation: ``attempt`` counts its tries from 1.
+
+    ``trained_s``: how long the epochs took that are in the checkpoint to resume from, as the time-out is that
+    of a training, however often it was interrupted.
+    """
 
     lease: Lease
     task: Task
     experiment_id: int
     experiment: str
     attempt: int
+    trained_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +327,15 @@ def _claim_of(connection: Connection, row: Any, token: str, resume: Resume | Non
         resume=resume,
         origin=_origin(connection, row.evaluation_id) if is_transfer else None,
     )
-    return Claim(Lease(row.evaluation_id, token), task, row.experiment_id, row.experiment, row.attempts)
+    trained_s = _trained_s(connection, task) if task.timeout_s and resume else 0.0
+    lease = Lease(row.evaluation_id, token)
+    return Claim(lease, task, row.experiment_id, row.experiment, row.attempts, trained_s)
+
+
+def _trained_s(connection: Connection, task: Task) -> float:
+    assert task.resume is not None
+    epochs = (epoch_metric.c.evaluation_id == task.evaluation_id, epoch_metric.c.epoch <= task.resume.epoch)
+    return float(connection.execute(select(func.sum(epoch_metric.c.seconds)).where(*epochs)).scalar() or 0.0)
 
 
 def _resume(row: Any) -> Resume:

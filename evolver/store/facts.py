@@ -257,19 +257,20 @@ def mixed_devices(connection: Connection, found: Experiment) -> tuple[str, ...]:
     """The types of device that the values of population and front were measured on, where there are several
     and an objective depends on them: its values must not be compared. Empty where all is well.
     """
-    query = (
+    # For each member by itself: joined, many members make PostgreSQL read the whole history.
+    device = (
         select(attempt.c.device_name)
         .join(evaluation, evaluation.c.id == attempt.c.evaluation_id)
-        .join(membership, membership.c.genome_id == evaluation.c.genome_id)
         .where(
-            membership.c.experiment_id == found.id,
-            membership.c.left_at.is_(None),
+            evaluation.c.genome_id == membership.c.genome_id,
             evaluation.c.purpose == "search",
             attempt.c.outcome == "done",
         )
-        .distinct()
-        .order_by(attempt.c.device_name)
+        .limit(1)
+        .scalar_subquery()
     )
-    devices = tuple(connection.execute(query).scalars())
+    own = and_(membership.c.experiment_id == found.id, membership.c.left_at.is_(None))
+    names = set(connection.execute(select(device).where(own).distinct()).scalars())
+    devices = tuple(sorted(names - {None}))  # a duplicate has its twin's values, and no device
     # Plug-ins are loaded only when it matters, so that a status is read at once.
     return devices if len(devices) > 1 and bound_to_device(found.settings.objectives) else ()

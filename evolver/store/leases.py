@@ -41,7 +41,7 @@ from evolver.store.schema import (
     worker,
 )
 from evolver.store.states import RETRIED_KINDS
-from evolver.store.types import now, now_plus
+from evolver.store.types import now, now_plus, seconds_between
 from evolver.store.wakeups import RESULT, WORK, announce
 
 LOG_TAIL_BYTES = 16 * 1024
@@ -318,6 +318,13 @@ def reap(connection: Connection) -> int:
         _end_attempt(connection, lease, outcome="lost", failure_kind="lost", message=message)
         reaped += 1
     return reaped
+
+
+def longest_s(connection: Connection) -> float:
+    """For how many seconds the leases that are held now were given, the longest of them; 0 without any."""
+    holders = select(evaluation.c.worker_id).where(evaluation.c.state == "running")
+    given_s = func.max(seconds_between(worker.c.heartbeat_at, worker.c.expires_at))
+    return float(connection.execute(select(given_s).where(worker.c.id.in_(holders))).scalar() or 0.0)
 
 
 def _leave(connection: Connection, lease: Lease, *, state: str, **values: Any) -> None:

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -459,3 +460,18 @@ def test_any_number_of_checkpoints_can_be_forgotten_at_once(database: Database) 
     do(database, leases.forget_checkpoints, [*(f"1/{number}" for number in range(260_000)), last.key])
     with database.read() as connection:
         assert connection.execute(select(checkpoint)).all() == []
+
+
+def test_the_next_holder_hears_how_long_the_epochs_took_that_it_need_not_repeat(database: Database) -> None:
+    factories.running(database, timeout=100.0)
+    worker_id = factories.registered_worker(database)
+    first = factories.must_claim(database, worker_id)
+    assert first.trained_s == 0.0
+    epochs = [replace(EPOCH, number=number, seconds=10.0 + number) for number in (1, 2, 3)]
+    do(database, leases.record_epochs, first.lease, epochs)
+    do(database, leases.record_checkpoint, first.lease, saved(first.lease, 2))
+    do(database, leases.release, first.lease)
+
+    second = factories.must_claim(database, worker_id)
+    assert (second.lease.evaluation_id, second.task.timeout_s) == (first.lease.evaluation_id, 100.0)
+    assert second.trained_s == 23.0

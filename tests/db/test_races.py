@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 from sqlalchemy import text
@@ -129,6 +130,31 @@ def test_a_parent_that_was_tampered_with_pauses_its_search_alone(database: Datab
     assert paused.state == "paused"
     assert "has a code that is not valid" in (paused.state_reason or "")
     assert factories.current(database, "sound").ingested > ingested
+
+
+def test_a_space_that_raises_pauses_its_search_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("broken", "sound"):
+        factories.created(database, name, seed=ord(name[0]), budget=30)
+    scheduler = Scheduler(database)
+    scheduler.step()
+    worker_id = factories.registered_worker(database)
+    for name in ("broken", "sound"):
+        factories.complete(database, factories.must_claim(database, worker_id, names=[name]))
+    breeder = scheduler._led[factories.current(database, "broken").id]._breeder
+    raising = mock.Mock(wraps=breeder._space)
+    raising.random.side_effect = ZeroDivisionError("of the plug-in")
+    monkeypatch.setattr(breeder, "_space", raising)
+    scheduler.step()
+
+    paused = factories.current(database, "broken")
+    assert (paused.state, paused.ingested) == ("paused", 0)
+    assert "fails at birth 3: ZeroDivisionError: of the plug-in" in (paused.state_reason or "")
+    assert factories.current(database, "sound").ingested == 1
+    scheduler.step()
+    assert factories.current(database, "broken").ingested == 1, "what had ended is taken in"
+    scheduler.close()
 
 
 @pytest.mark.parametrize("limit", [{"patience": 3}, {"max_hours": 1.0}])

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Connection, text, update
 
 from evolver import breeding
 from evolver import replay as module
 from evolver.errors import EvolverError, IllegalTransition, InvalidInput, UnknownName
 from evolver.replay import replay
 from evolver.scheduler import Scheduler
-from evolver.store import experiments, facts, schema
+from evolver.store import experiments, facts, schema, steps
 from evolver.store.claims import Claim
 from evolver.store.db import Database
 from evolver.store.history import BornRow, MembershipRow
@@ -234,3 +234,20 @@ def test_no_more_than_a_page_is_held_at_a_time(sqlite_url: str, monkeypatch: pyt
     assert 0 < held[BornRow] <= 10
     assert 0 < held[Ended] <= 10
     assert 0 < held[MembershipRow] < report.changes / 2
+
+
+def test_what_a_birth_tries_is_looked_up_at_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database.open(sqlite_url)
+    factories.finished(database, budget=BUDGET, objectives=["error", "params"], candidates=16, seed=5)
+    asked: list[int] = []
+    first_births = steps.first_births
+
+    def counted(connection: Connection, experiment_id: int, phenotypes: list[str]) -> dict[str, int]:
+        asked.append(len(phenotypes))
+        return first_births(connection, experiment_id, phenotypes)
+
+    monkeypatch.setattr(steps, "first_births", counted)
+    assert replay(database, "search").is_clean
+    assert max(asked[1:]) > 8, "candidates that were not born"
+    assert len(asked) <= BUDGET + 1
+    database.dispose()

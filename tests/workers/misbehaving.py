@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from evolver.errors import (
@@ -72,6 +73,10 @@ class Misbehaving:
             os._exit(3)
         elif action == "babble":
             sys.stderr.write("x" * 100_000 + "the end\n")
+        elif action == "boundless":
+            context.report_epoch(replace(EPOCH, number=2**70))
+        elif action == "surrogate":
+            return Outcome({**MEASURED, "\ud800": 1.0})
         elif action == "spawn":
             subprocess.Popen(["sleep", "60"])
         elif action == "nan":

@@ -33,6 +33,11 @@ def tensors() -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "READ_PAUSES_S", (0.0, 0.0))
+
+
 @pytest.fixture
 def base(tmp_path: Path) -> str:
     return str(tmp_path / "shared")
@@ -165,6 +170,22 @@ def test_unreadable(base: str) -> None:
         checkpoints.load(base, KEY, "0" * 64)
 
 
+def test_what_cannot_be_read_for_a_moment_is_read_again(
+    memory_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = checkpoints.save(memory_url, KEY, tensors(), META)
+    filesystem = fsspec.filesystem("memory")
+    read, failures = filesystem.cat_file, iter([True, True, False])
+
+    def stale_twice(path: str) -> bytes:
+        if next(failures):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return bytes(read(path))
+
+    monkeypatch.setattr(filesystem, "cat_file", stale_twice)
+    assert checkpoints.load(memory_url, KEY, written.sha256)[1] == META
+
+
 @pytest.mark.parametrize(
     "key", ["../../etc/passwd", "1/../../x/1.safetensors", "1/t/1.safetensors.bad", "/1/t/1", ""]
 )
@@ -179,7 +200,18 @@ def test_a_key_never_leads_out_of_the_base(base: str, key: str) -> None:
 def test_delete(base: str, written: Written) -> None:
     for _ in range(2):
         checkpoints.delete(base, KEY)
-        assert files_under(base) == []
+        assert list(Path(base).iterdir()) == [], "hundreds of thousands of directories would pile up"
+
+
+def test_deletion_leaves_what_is_beside_it(base: str, written: Written) -> None:
+    beside = [resume_key(12, "f3-a9", 5), weights_key(12, "another")]
+    for key in beside:
+        checkpoints.save(base, key, {}, {})
+    checkpoints.delete(base, KEY)
+    assert files_under(base) == sorted(beside)
+    checkpoints.delete(base, beside[0])
+    assert files_under(base) == [beside[1]]
+    assert [path.name for path in path_of(base).parent.parent.iterdir()] == ["another"]
 
 
 def test_set_aside(base: str, written: Written) -> None:

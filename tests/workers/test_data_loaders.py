@@ -240,6 +240,17 @@ def test_unknown_plug_in_is_a_fault_of_the_host(tmp_path: Path) -> None:
         load(ref("cifar11", COLOUR, 9, 3), tmp_path, False)
 
 
+def test_a_download_that_fails_is_not_told_to_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(self: datasets.MNIST) -> None:
+        raise RuntimeError("no route to host\n")
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+    with pytest.raises(EnvironmentFault, match=r"\(no route to host\): point --data-dir at .* holds it$"):
+        load(ref("mnist", GREY, 3, 3), tmp_path, download=True)
+
+
 def test_downloads_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,21 @@ def test_serves_only_what_it_is_told_to(database: Database) -> None:
         run_worker(options(database, experiments=("wnated",)))
 
 
+def test_workers_that_live_for_one_claim_each_serve_all_experiments(database: Database) -> None:
+    for name in ("first", "second"):
+        start_search(database, [{"do": "finish"}] * 8, name=name)
+    place = make_slots(("cpu",), options(database), "checkpoints")[0]
+    info = claims.WorkerInfo("host", 1, "cpu", 1, {})
+    served: Counter[str] = Counter()
+    for _ in range(8):
+        with database.write() as conn:
+            worker_id, offers = claims.register_worker(conn, info), claims.offers(conn)
+        claim = Claimer(database, info, lease_s=60.0).claim(worker_id, place, offers)
+        assert claim is not None
+        served[claim.experiment] += 1
+    assert served == {"first": 4, "second": 4}
+
+
 def test_skips_what_it_has_no_data_for_and_says_so(database: Database, tmp_path: Path) -> None:
     start_search(database, [{"do": "finish"}], name="lacking")
     assert run_worker(options(database, data_dir=tmp_path / "missing")) == 0
@@ -302,6 +319,23 @@ def test_a_frozen_worker_drops_its_work_and_goes_on(database: Database) -> None:
     ]
 
 
+def test_a_worker_that_was_frozen_with_its_training_goes_on_where_nobody_took_its_lease(
+    database: Database,
+) -> None:
+    """As when a container is paused, or a laptop sleeps, with all processes of the search in it."""
+    start_search(database, [{"do": "slow"}])
+    worker = start_worker(database, "--lease", "1", "--idle-timeout", "1")
+    wait_for(has_curve(database))
+    training = int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text())
+    for pid in (worker.pid, training):
+        os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: rows(database, schema.evaluation)[0].lease_expires_at < datetime.now(UTC))
+    for pid in (training, worker.pid):
+        os.kill(pid, signal.SIGCONT)
+    worker.communicate(timeout=WAIT_S)
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["done"]
+
+
 def test_training_outlives_an_outage_of_the_database(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +376,25 @@ def test_a_result_outlives_an_outage_that_is_longer_than_its_lease(
     assert run_worker(options(database, lease_s=1.0)) == 0
     assert rows(database, schema.evaluation)[0].state == "done"
     assert [one.outcome for one in rows(database, schema.attempt)] == ["done"]
+
+
+def test_work_that_was_given_up_in_an_outage_costs_no_strike(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_search(database, [{"do": "hang once"}])
+    heartbeat, events = leases.heartbeat, list[WorkerEvent]()
+
+    def beating(connection: Connection, *arguments: object) -> leases.Heartbeat:
+        if any(event.what == "claimed" for event in events) and len(events) < 2:
+            raise DatabaseUnavailable("the server is away")
+        return heartbeat(connection, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(leases, "heartbeat", beating)
+    given = options(database, max_evaluations=1, idle_timeout_s=None, lease_s=4.0)
+    assert run_worker(given, events.append) == 0
+    assert [event.what for event in events] == ["claimed", "dropped", "claimed", "done"]
+    assert [one.outcome for one in rows(database, schema.attempt)] == ["released", "done"]
+    assert rows(database, schema.evaluation)[0].strikes == 0
 
 
 def test_a_turn_tries_a_database_that_is_away_once(
@@ -460,12 +513,16 @@ def test_an_end_that_was_committed_is_not_written_twice(
     assert [event.what for event in events] == ["claimed", "done"]
 
 
-def test_values_that_the_database_refuses_are_a_failure(database: Database) -> None:
-    start_search(database, [{"do": "odd"}, {"do": "finish"}])
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [("odd", "IntegrityError"), ("boundless", "OverflowError"), ("surrogate", "UnicodeEncodeError")],
+)
+def test_values_that_the_database_refuses_are_a_failure(database: Database, action: str, error: str) -> None:
+    start_search(database, [{"do": action}, {"do": "finish"}])
     assert run_worker(options(database)) == 0
     failed, done = rows(database, schema.evaluation)
     assert (failed.state, failed.failure_kind, done.state) == ("failed", "error", "done")
-    assert failed.failure_message == "the database refuses the results: IntegrityError"
+    assert failed.failure_message == f"the database refuses the results: {error}"
 
 
 def test_resume_checkpoints_go_when_the_evaluation_has_ended(database: Database, tmp_path: Path) -> None:
@@ -473,7 +530,7 @@ def test_resume_checkpoints_go_when_the_evaluation_has_ended(database: Database,
     assert run_worker(options(database)) == 0
     assert rows(database, schema.checkpoint) == []
     assert (tmp_path / "evolver.checkpoints").is_dir()
-    assert list((tmp_path / "evolver.checkpoints").rglob("*.safetensors")) == []
+    assert list((tmp_path / "evolver.checkpoints").iterdir()) == []
 
 
 def test_training_processes_end_with_a_killed_supervisor(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from evolver.evaluation import DatasetRef
-from evolver.store.claims import Offer
+from evolver.evaluation import DatasetRef, Task
+from evolver.store.claims import Claim, Offer
 from evolver.store.db import Database, DatabaseUnavailable
+from evolver.store.leases import Lease
 from tests.workers.searches import SAMPLE
 from workers import devices, main, readiness
 from workers.loop import Backoff, SignalWatch
@@ -21,6 +23,7 @@ from workers.options import WorkerOptions, checkpoint_base
 from workers.outage import Outage
 from workers.process import Death, _environment
 from workers.readiness import Readiness
+from workers.work import Work
 
 
 def offer(experiment: str, dataset_id: int = 1) -> Offer:
@@ -167,3 +170,16 @@ def test_each_device_has_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
         (3, "cuda:1"),
     ]
     assert slots[0]._surroundings.cpu_threads == 2
+
+
+def test_the_time_of_a_training_goes_on_where_it_was_interrupted() -> None:
+    task = Task(1, 1, "a", "search", 0, "train", "conv", {}, {}, offer("one").dataset, None, {}, (), 1, 100.0)
+    work = Work(Claim(Lease(1, "a"), task, 1, "one", attempt=2, trained_s=70.0), trusted_until=math.inf)
+    work.begin(1000.0)
+    assert work.deadline == 1100.0
+    work.resume(epoch=7)
+    assert work.deadline == 1030.0
+    work.resume(epoch=9)  # for want of memory, from its own checkpoint
+    assert work.deadline == 1030.0
+    work.resume(epoch=None)  # the checkpoint is of no use: none of its time was well spent
+    assert work.deadline == 1100.0

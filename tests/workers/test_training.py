@@ -92,6 +92,15 @@ def test_the_fingerprint_is_of_the_data_here(digits: DatasetRef, context: Record
     assert sha256 == TrainEvaluator().check(digits, context)
 
 
+def test_the_data_are_in_memory_once_from_before_their_hash_is_registered_and_after(
+    task: Callable[..., Task], digits: DatasetRef, context: Recorder
+) -> None:
+    load.cache_clear()
+    sha256 = TrainEvaluator().check(digits, context)
+    TrainEvaluator().evaluate(task(dataset=replace(digits, sha256=sha256), epochs=1), context)
+    assert load.cache_info().misses == 1
+
+
 def test_missing_data_are_a_fault_of_the_host(digits: DatasetRef, context: Recorder, tmp_path: Path) -> None:
     context.data_dir = tmp_path
     missing = replace(digits, name="npz:missing.npz")
