@@ -18,6 +18,7 @@ from evolver.breeding import BREEDER_VERSION, breed
 from evolver.datasets.spec import split_counts
 from evolver.errors import InvalidInput, SpaceExhausted, UnknownName
 from evolver.selection.base import Population
+from evolver.selection.baseline import RandomSearch
 from evolver.store.experiments import Experiment, NewDataset, Settings
 from evolver.terms import cheap_objectives, limits
 from evolver.validation import first_fault
@@ -108,7 +109,20 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
             f"{_shown(config.objectives)} is: leave --candidates out, or add one, for instance "
             f"--objectives {','.join([*config.objectives, 'params'])}"
         )
+    _require_breeding(config)
     return config
+
+
+def _require_breeding(config: ExperimentConfig) -> None:
+    """A selector that breeds from nobody leaves nothing for the options of breeding to do."""
+    fields = ExperimentConfig.model_fields
+    names = ("parents", "candidates", "operators")
+    options = [name for name in names if getattr(config, name) != fields[name].default]
+    if config.selector == RandomSearch.name and options:
+        raise InvalidInput(
+            f"the selector {config.selector} makes each genome at random, from no parents: leave "
+            f"{' and '.join(f'--{one}' for one in options)} out, or choose another --selector"
+        )
 
 
 def build(name: str, config: ExperimentConfig, data_dir: Path) -> tuple[Settings, NewDataset]:

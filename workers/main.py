@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from evolver.cli.completing import experiment_names
+from evolver.cli.harmless import harmless, log_to_stderr
 from evolver.cli.options import SlotCount
 from evolver.errors import EvolverError
 from evolver.store import experiments
@@ -174,10 +175,10 @@ def worker_command(names: tuple[str, ...], **options: object) -> None:
       evolver worker --device all --slots auto  # as many as each GPU is good for
       evolver worker cifar --idle-timeout 600   # leave after ten idle minutes
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         status = run_worker(WorkerOptions(experiments=names, **options))  # type: ignore[arg-type]
     except EvolverError as error:
-        click.echo(f"evolver: {error}", err=True)
+        click.echo(harmless(f"evolver: {error}"), err=True)
         status = error.exit_code
     sys.exit(status)

@@ -5,7 +5,8 @@
 
 options.py      options that several commands share, and opening the database.
 settings.py     what a user says about an experiment, from options and a file.
-output.py       tables, JSON and numbers for people.
+output.py       tables and JSON.
+harmless.py     text from elsewhere, made harmless for a terminal.
 display.py      the live display of a search.
 live.py         a view that fills the terminal.
 completing.py   what a shell offers for arguments.
@@ -15,17 +16,25 @@ The other modules hold the commands, a module for each topic.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import re
+import sys
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 from evolver import __version__
-from evolver.errors import EnvironmentFault, EvolverError, UnknownName
+from evolver.cli.harmless import harmless
+from evolver.errors import EnvironmentFault, EvolverError, InvalidInput, UnknownName
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+ASKED_BY_A_SHELL = "_EVOLVER_COMPLETE"
+"""The variable by which a shell asks what to offer; click derives it from the program's name."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("evolver.cli.db:db", "Migrate, check or copy the database; roles."),
@@ -68,6 +77,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """Loads a command when it is called, and turns every error of evolver into one line."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a terminal that is not of UTF-8 shows what it can
+                stream.reconfigure(errors="replace")
+        if ASKED_BY_A_SHELL in os.environ:
+            importlib.import_module("evolver.cli.completion")  # click answers by its classes
+        return super().main(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_alone = not args  # then its help is printed; the parser empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if is_alone or ctx.resilient_parsing:
+                raise
+            _fail_to_parse(ctx, error)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -92,6 +118,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         is_completed = ctx.resilient_parsing  # by a shell, where an error would be in the way
+        if not is_completed:
+            _require_text(args)
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not is_completed:
             raise UnknownName("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
@@ -115,14 +143,30 @@ class LazyGroup(click.Group):
         except EvolverError as error:
             _fail(ctx, str(error), error.exit_code)
         except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else ctx.command_path
-            _fail(ctx, f"{error.format_message()} See '{command} --help'.", error.exit_code)
+            _fail_to_parse(ctx, error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on: click ends it quietly
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            _fail(ctx, f"cannot go on: {error.strerror or error}{where}", EnvironmentFault.exit_code)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 
 
+def _require_text(arguments: list[str]) -> None:
+    """Neither a database nor a terminal takes what is no text; Python has such bytes as surrogates."""
+    for one in arguments:
+        if re.search("[\ud800-\udfff]", one):
+            raise InvalidInput(f"'{one.encode(errors='backslashreplace').decode()}' is no text in UTF-8")
+
+
+def _fail_to_parse(ctx: click.Context, error: click.UsageError) -> NoReturn:
+    command = error.ctx.command_path if error.ctx else ctx.command_path
+    _fail(ctx, f"{error.format_message()} See '{command} --help'.", error.exit_code)
+
+
 def _fail(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(f"evolver: {' '.join(message.split())}", err=True)
+    click.echo(f"evolver: {harmless(' '.join(message.split()))}", err=True)
     ctx.exit(exit_code)
 
 

@@ -10,11 +10,13 @@ import click
 
 from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import console, echo_json, label, shown, table
+from evolver.cli.output import console, echo_json, say, table
 from evolver.errors import InvalidInput
+from evolver.objectives import logarithmic
 from evolver.store import curves, experiments
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
+from evolver.words import label, spread
 
 if TYPE_CHECKING:
     from evolver.comparison import Axis, Comparison, Run
@@ -59,7 +61,9 @@ def compare(
         groups = _groups(database, names)
         chosen = _objectives(groups, objectives)
         runs = {name: [_run(database, one, chosen) for one in members] for name, members in groups.items()}
-    found = comparison.compare(runs, chosen, by=by, reference=_numbers(reference))
+    found = comparison.compare(
+        runs, chosen, by=by, reference=_numbers(reference), logarithmic=logarithmic(chosen)
+    )
     warnings = _warnings([one for members in groups.values() for one in members])
     if output:
         from evolver.plot import plot_comparison
@@ -69,10 +73,10 @@ def compare(
         echo_json({**comparison.to_json(found), "warnings": warnings, "output": output})
         return
     for line in warnings:
-        click.echo(f"evolver: {line}", err=True)
+        say(f"evolver: {line}", err=True)
     _print(found)
     if output:
-        click.echo(f"drew it into {output}")
+        say(f"drew it into {output}")
 
 
 def _groups(database: Database, names: Sequence[str]) -> dict[str, list[Experiment]]:
@@ -157,7 +161,7 @@ def _print(found: Comparison) -> None:
         front = f"{sorted(group.front_sizes)[len(group.front_sizes) // 2]}"
         head = (group.name, str(len(group.runs)), f"{group.failures}/{group.evaluations}", front)
         for name in ("hypervolume", *found.objectives):
-            made.add_row(*head, label(name), _spread(name, group.finals[name]))
+            made.add_row(*head, label(name), spread(name, group.finals[name]))
             head = ("", "", "", "")
     out.print(made)
     out.print(f"hypervolume: share of the box {box}", markup=False)
@@ -173,13 +177,3 @@ def _print(found: Comparison) -> None:
     out.print()
     out.print(tests)
     out.print("first better: share of the pairs of runs (A12); p: Mann-Whitney U, two-sided", markup=False)
-
-
-def _spread(name: str, values: Sequence[float]) -> str:
-    import numpy as np
-
-    lower, median, upper = np.sort(np.quantile(values, (0.25, 0.5, 0.75)))
-    if name.endswith("error"):
-        lower, upper = upper, lower  # shown as an accuracy, which rises as the error falls
-    text = shown(name, float(median))
-    return text if len(values) == 1 else f"{text} [{shown(name, float(lower))}, {shown(name, float(upper))}]"

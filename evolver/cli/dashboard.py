@@ -7,6 +7,7 @@ import socket
 import click
 
 from evolver.cli.options import db_option, examples
+from evolver.cli.output import say
 from evolver.errors import EnvironmentFault, EvolverError, InvalidInput
 
 NEEDED = ("jinja2", "plotly", "starlette", "uvicorn")
@@ -56,7 +57,7 @@ def dashboard(
             application(reader, access),
             log_level="error", access_log=False, server_header=False, proxy_headers=False, lifespan="off",
         )  # fmt: skip
-        click.echo(f"the dashboard of {reader} is at {address}")
+        say(f"the dashboard of {reader} is at {address}")
         if opens:
             click.launch(address)
         uvicorn.Server(config).run(sockets=[listening])

@@ -8,10 +8,11 @@ import click
 
 from evolver.cli.display import progress_bars
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import counted, echo_json
+from evolver.cli.output import echo_json, say
 from evolver.errors import InvalidInput
 from evolver.store.db import Database, resolve_url
 from evolver.store.schema import REVISION
+from evolver.words import counted
 
 
 @click.group(
@@ -49,9 +50,9 @@ def upgrade(db_url: str | None, as_json: bool) -> None:
     if as_json:
         echo_json({"database": str(database), "before": before, "after": after})
     elif before == after:
-        click.echo(f"{database} is at revision {after} already")
+        say(f"{database} is at revision {after} already")
     else:
-        click.echo(f"{database} is at revision {after} now (before: {before or 'empty'})")
+        say(f"{database} is at revision {after} now (before: {before or 'empty'})")
 
 
 @db.command(
@@ -65,7 +66,7 @@ def check(db_url: str | None, as_json: bool) -> None:
         if as_json:
             echo_json({"database": str(database), "revision": REVISION, "ok": True})
         else:
-            click.echo(f"{database} is at revision {REVISION}: ready")
+            say(f"{database} is at revision {REVISION}: ready")
 
 
 @db.command(
@@ -99,10 +100,10 @@ def roles(is_applied: bool, prefix: str, db_url: str | None, as_json: bool) -> N
     if as_json:
         echo_json({"roles": names, "applied": is_applied, "statements": statements})
     elif is_applied:
-        click.echo(f"the roles {', '.join(names)} have their rights")
-        click.echo(f"next, for each user:  GRANT {names[1]} TO somebody;")
+        say(f"the roles {', '.join(names)} have their rights")
+        say(f"next, for each user:  GRANT {names[1]} TO somebody;")
     else:
-        click.echo("".join(f"{one};\n" for one in ["BEGIN", *statements, "COMMIT"]), nl=False)
+        say("\n".join(f"{one};" for one in ["BEGIN", *statements, "COMMIT"]))
 
 
 @db.command(
@@ -138,12 +139,12 @@ def copy(source: str, target: str, force: bool, as_json: bool) -> None:
     if as_json:
         echo_json({"from": names[0], "to": names[1], "rows": copied.rows, "handed_back": copied.handed_back})
         return
-    click.echo(f"copied {counted(sum(copied.rows.values()), 'row')} from {names[0]} to {names[1]}")
+    say(f"copied {counted(sum(copied.rows.values()), 'row')} from {names[0]} to {names[1]}")
     if copied.handed_back:
         running = counted(copied.handed_back, "running evaluation")
-        click.echo(f"{running} handed back: pending in the copy")
-    click.echo(f"next: use the copy alone; set EVOLVER_DATABASE_URL to {names[1]}")
-    click.echo("      evolver scheduler   and anywhere   evolver worker" + checkpoints)
+        say(f"{running} handed back: pending in the copy")
+    say(f"next: use the copy alone; set EVOLVER_DATABASE_URL to {names[1]}")
+    say("      evolver scheduler   and anywhere   evolver worker" + checkpoints)
 
 
 def _checkpoints_of(database: Database) -> str:

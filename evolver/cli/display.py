@@ -16,6 +16,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import Progress, TaskID
 
+from evolver.cli import output
+
 LINE_EVERY_S = 5.0
 """Where the output is no terminal, a line is printed at most this often."""
 
@@ -70,7 +72,7 @@ class _ConsoleHandler(logging.Handler):
 @contextmanager
 def progress_bars(*, hidden: bool) -> Iterator[Callable[[str, int, int], object]]:
     """A bar for each thing that is told of: its name, how much is done, how much there is."""
-    terminal = Console(stderr=True, highlight=False)
+    terminal = output.console(stderr=True)
     with Progress(console=terminal, disable=hidden or not terminal.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 

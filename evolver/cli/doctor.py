@@ -11,11 +11,12 @@ import click
 from rich.text import Text
 
 from evolver.cli.options import DATA_DIR, data_dir_option, db_option, examples, json_option
-from evolver.cli.output import console, echo_json, size
+from evolver.cli.output import console, echo_json
 from evolver.doctor import Finding, examine
 from evolver.errors import DatabaseError, EvolverError
 from evolver.store import operations
 from evolver.store.db import Database
+from evolver.words import size
 
 LOW_DISK_BYTES = 2_000_000_000
 """Less than that is soon filled by the checkpoints of a few large networks."""

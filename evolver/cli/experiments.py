@@ -20,12 +20,13 @@ from evolver.cli.options import (
     json_option,
     opened,
 )
-from evolver.cli.output import NONE_YET, console, counted, echo_json, state_text, table, warmup_text
+from evolver.cli.output import NONE_YET, console, echo_json, say, state_text, table, warmup_text
 from evolver.errors import IllegalTransition
 from evolver.store import experiments
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
 from evolver.store.states import ExperimentState
+from evolver.words import counted
 
 DELETED_AT_ONCE = 1_000
 """Genomes in one transaction."""
@@ -63,7 +64,7 @@ def new(
     made = settings.of_new(name, given, db_url)
     built, data = made.settings, made.data
     for note in made.warmup.notes:
-        click.echo(note, err=True)
+        say(note, err=True)
     with opened(db_url, create=True) as database, database.write() as connection:
         found = made.create(connection)
     if as_json:
@@ -71,11 +72,11 @@ def new(
         return
     typed = quote(name)
     where = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
-    click.echo(f"made experiment '{name}': {data.name}, budget {built.budget}, population {built.population}")
+    say(f"made experiment '{name}': {data.name}, budget {built.budget}, population {built.population}")
     if made.warmup.seeds:
-        click.echo(f"begins with {warmup_text(made.warmup)}")
-    click.echo(f"search here:     evolver run {typed}{where}")
-    click.echo(f"or on machines:  evolver scheduler {typed}   and anywhere   evolver worker {typed}{where}")
+        say(f"begins with {warmup_text(made.warmup)}")
+    say(f"search here:     evolver run {typed}{where}")
+    say(f"or on machines:  evolver scheduler {typed}   and anywhere   evolver worker {typed}{where}")
 
 
 def _fact(found: Experiment) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def list_experiments(db_url: str | None, as_json: bool) -> None:
         echo_json([_fact(one) for one in found])
         return
     if not found:
-        click.echo(NONE_YET)
+        say(NONE_YET)
         return
     shown = table("experiment", "state", "dataset", "objectives", "evaluated", "created",
                   left=("experiment", "state", "dataset", "objectives"))  # fmt: skip
@@ -152,7 +153,7 @@ def delete(name: str, yes: bool, db_url: str | None, as_json: bool) -> None:
     if as_json:
         echo_json({"experiment": name, "deleted": True})
     else:
-        click.echo(f"deleted '{name}'")
+        say(f"deleted '{name}'")
 
 
 def _delete(database: Database, found: Experiment) -> None:
@@ -210,7 +211,7 @@ def _change(db_url: str | None, name: str, to: ExperimentState, as_json: bool) -
     if as_json:
         echo_json({"experiment": name, "state": to})
     else:
-        click.echo(f"'{name}' is {to} now (before: {found.state})")
+        say(f"'{name}' is {to} now (before: {found.state})")
 
 
 @click.command(epilog=examples("evolver extend demo --budget 400"))
@@ -226,4 +227,4 @@ def extend(name: str, budget: int, db_url: str | None, as_json: bool) -> None:
     if as_json:
         echo_json({"experiment": name, "state": found.state, "budget": found.settings.budget})
     else:
-        click.echo(f"'{name}' has a budget of {budget} now, and is {found.state}")
+        say(f"'{name}' has a budget of {budget} now, and is {found.state}")

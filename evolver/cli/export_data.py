@@ -10,7 +10,7 @@ import click
 from evolver.cli.completing import experiment_names
 from evolver.cli.display import progress_bars
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import echo_json
+from evolver.cli.output import echo_json, say
 from evolver.errors import InvalidInput
 from evolver.store.db import Database, without_password
 
@@ -49,7 +49,7 @@ def export_data(
         echo_json({"experiment": name, "format": format_, "output": where, "rows": written})
     else:
         told = ", ".join(f"{number} {table}" for table, number in written.items())
-        click.echo(f"wrote {told} of '{name}' into {where}")
+        say(f"wrote {told} of '{name}' into {where}")
 
 
 def _tables(

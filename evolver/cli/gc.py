@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import echo_json, size
+from evolver.cli.output import echo_json, say
 from evolver.errors import EnvironmentFault
 from evolver.garbage import Freed, sweep
+from evolver.words import size
 
 DAY_S = 86400.0
 
@@ -49,10 +50,10 @@ def gc(dry_run: bool, checkpoint_url: str | None, days: float, db_url: str | Non
         echo_json({"dry_run": dry_run, "checkpoint_url": base, "found": is_there, **_fact(freed)})
         return
     if not is_there:
-        click.echo(f"there are no checkpoints at {base}; if they are elsewhere, give --checkpoint-url")
-    click.echo(_report(freed, "would remove" if dry_run else "removed"))
+        say(f"there are no checkpoints at {base}; if they are elsewhere, give --checkpoint-url")
+    say(_report(freed, "would remove" if dry_run else "removed"))
     if freed.kept_weights:
-        click.echo(
+        say(
             f"kept {freed.kept_weights} weights ({size(freed.kept_weights_bytes)}) at {base} that no "
             "evaluation of this database knows; delete them by hand if nobody needs them"
         )

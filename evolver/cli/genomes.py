@@ -11,21 +11,15 @@ from sqlalchemy import Connection
 
 from evolver.cli import weights
 from evolver.cli.completing import experiment_names
+from evolver.cli.harmless import transcript
 from evolver.cli.options import ID, db_option, examples, json_option, opened
-from evolver.cli.output import (
-    NONE_FEASIBLE,
-    console,
-    counted,
-    device_warning,
-    echo_json,
-    front_rows,
-    front_table,
-)
+from evolver.cli.output import NONE_FEASIBLE, console, device_warning, echo_json, front_rows, front_table, say
 from evolver.errors import InvalidInput
 from evolver.store import details, experiments, facts, queue
 from evolver.store.details import AttemptFact
 from evolver.store.queue import Failed
 from evolver.store.states import FAILURE_KINDS
+from evolver.words import counted
 
 
 @click.command(epilog=examples("evolver front demo", "evolver front demo --json > front.json"))
@@ -43,7 +37,7 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
         codes = details.codes(connection, [one.genome_id for one in members]) if as_json else {}
         devices = facts.mixed_devices(connection, found)
     if devices:
-        click.echo(f"warning: {device_warning(devices)}", err=True)
+        say(f"warning: {device_warning(devices)}", err=True)
     objectives = found.settings.objectives
     if as_json:
         rows = front_rows(members, objectives)
@@ -52,11 +46,11 @@ def front(name: str, db_url: str | None, as_json: bool) -> None:
     if members:
         console().print(front_table(members, objectives))
     elif found.ingested > found.failed:
-        click.echo(f"the front of '{name}' is empty: {NONE_FEASIBLE}")
+        say(f"the front of '{name}' is empty: {NONE_FEASIBLE}")
     else:
-        click.echo(f"the front of '{name}' is empty: no genome has been evaluated with success yet")
+        say(f"the front of '{name}' is empty: no genome has been evaluated with success yet")
     if found.settings.constraints:
-        click.echo(f"constraints: {', '.join(map(str, found.settings.constraints))}")
+        say(f"constraints: {', '.join(map(str, found.settings.constraints))}")
 
 
 @click.command(epilog=examples("evolver show 17", "evolver show 17 --json | jq .code"))
@@ -80,7 +74,7 @@ def show(genome_id: int, db_url: str | None, as_json: bool) -> None:
     console().print(portrait.of(detail, found))
     for one in detail.evaluations:
         if one.weights:
-            click.echo(f"weights ({one.purpose}): {weights.found(database, one.weights)}")
+            say(f"weights of evaluation {one.evaluation_id}: {weights.found(database, one.weights)}")
 
 
 @click.command(
@@ -112,7 +106,10 @@ def lineage(genome_id: int, depth: int, db_url: str | None, as_json: bool) -> No
 @db_option
 @json_option
 def logs(genome_id: int, all_attempts: bool, db_url: str | None, as_json: bool) -> None:
-    """What the training process of a genome printed last, in its last attempt."""
+    """What the training process of a genome printed last, in its last attempt.
+
+    Without what would steer the terminal; of a line that was overwritten, its last state. JSON has all.
+    """
     with opened(db_url) as database, database.read() as connection:
         detail = details.genome_detail(connection, genome_id)
     attempts = [
@@ -124,14 +121,15 @@ def logs(genome_id: int, all_attempts: bool, db_url: str | None, as_json: bool) 
         echo_json([{"purpose": purpose, **asdict(attempt)} for purpose, attempt in chosen])
         return
     if not chosen:
-        click.echo(f"genome {genome_id} has not been tried yet")
+        say(f"genome {genome_id} has not been tried yet")
     for purpose, attempt in chosen:
-        click.echo(_heading(purpose, attempt))
-        click.echo(attempt.log_tail.rstrip() if attempt.log_tail else "(it printed nothing)")
+        say(_heading(purpose, attempt))
+        say(transcript(attempt.log_tail or "").rstrip() or "(it printed nothing)")
 
 
 def _heading(purpose: str, attempt: AttemptFact) -> str:
-    reason = f", {attempt.failure_kind}: {attempt.message}" if attempt.failure_kind else ""
+    message = " ".join((attempt.message or "").split())
+    reason = f", {attempt.failure_kind}: {message}" if attempt.failure_kind else ""
     return (
         f"--- {purpose}, attempt {attempt.number} on {attempt.host} ({attempt.device}), "
         f"{attempt.started_at:%Y-%m-%d %H:%M:%S} UTC: {attempt.outcome}{reason}"
@@ -169,14 +167,14 @@ def retry(target: str | None, kind: str | None, db_url: str | None, as_json: boo
     if as_json:
         echo_json({"retried": [one.genome_id for one in failed], "states": states})
         return
-    click.echo(
+    say(
         f"{counted(len(failed), 'genome')} will be evaluated again"
         if failed
         else "nothing to retry: no such failure, or it was retried already"
     )
     for name, state in states.items():
         go_on = "" if state in ("created", "running") else f"; go on with it: evolver resume {quote(name)}"
-        click.echo(f"'{name}' is {state}{go_on}")
+        say(f"'{name}' is {state}{go_on}")
 
 
 def _genome_id(target: str | None) -> int:

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from evolver.cli.display import Display
-from evolver.cli.output import counted
 from evolver.cli.stopping import Stopping, stop_workers
 from evolver.errors import EvolverError, NotFound
 from evolver.localrun import LocalOptions, LocalWorkers
@@ -19,6 +18,7 @@ from evolver.retraining import Asked
 from evolver.store import trainings
 from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.trainings import TrainingFact
+from evolver.words import counted
 
 LOOK_EVERY_S = 0.5
 OPEN = ("pending", "running")

@@ -17,8 +17,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evolver.cli.output import console, cut, duration
+from evolver.cli.output import console, say
 from evolver.store.db import DatabaseUnavailable
+from evolver.words import cut, duration
 
 INTERVAL_S = 2.0
 MARGIN_LINES = 6
@@ -55,7 +56,7 @@ def watch_json(show: Callable[[], None], interval_s: float | None) -> None:
         try:
             show()
         except DatabaseUnavailable as error:
-            click.echo(_lost(error, 0.0), err=True)
+            say(_lost(error, 0.0), err=True)
         sys.stdout.flush()
         time.sleep(interval_s or INTERVAL_S)
 

@@ -1,21 +1,26 @@
-"""What people and programs see: tables of at most 80 columns, JSON, and numbers with their units."""
+"""What people and programs see: tables of at most 80 columns, JSON, and searches in words."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from evolver.cli.harmless import harmless
 from evolver.store.facts import FAILURE_WINDOW, GenomeFact, Status
+from evolver.words import compact, counted, duration, hourly, label, shown
 
 if TYPE_CHECKING:  # reading a status needs no numpy
     from evolver.seeding import Warmup
@@ -27,18 +32,49 @@ FAULTS_SHOWN = 3
 NONE_FEASIBLE = "no genome so far keeps all constraints"
 NONE_YET = "no experiments yet; make one: evolver new NAME, or evolver run NAME"
 LONG_WORD = 12
-UNITS = {"s": "s", "ms": "ms", "j": "J", "bytes": "B"}
-"""Units that names of values may end in, as people write them."""
 
 
-def console(*, stderr: bool = False) -> Console:
+class Terminal(Console):
+    """A console that takes text for text: neither markup, emoji codes nor control sequences are obeyed."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(harmless(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is shown, piece by piece. The console's own control codes are another kind of piece."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(harmless(segment.text), segment.style)
+
+
+def console(*, stderr: bool = False) -> Terminal:
     """The terminal; without colours, and 80 columns wide, where there is none."""
-    return Console(stderr=stderr, highlight=False)
+    return Terminal(stderr=stderr)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines of text as they are, however wide the terminal is."""
+    click.echo(harmless(text), err=err)
 
 
 def echo_json(data: Any) -> None:
     """Print a value as JSON; frozen dataclasses become objects."""
-    click.echo(json.dumps(data, indent=2, default=_plain, ensure_ascii=False))
+    click.echo(json_text(data, indent=2))
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """A value as JSON, all control characters written as numbers, those of one byte in old terminals too.
+
+    So is everything that the output cannot encode, or programs would read something else.
+    """
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(data, indent=indent, default=_plain, ensure_ascii=not is_unicode)
+    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:
@@ -49,86 +85,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-# --- numbers -----------------------------------------------------------------------------------------
-
-
-def label(name: str) -> str:
-    """What people call an objective or another value: errors are shown as accuracies, units beside values."""
-    stem, unit, argument = _parts(name)
-    words = stem.replace("_", " ") + (" time" if unit == "s" else "") + argument
-    return f"{words.removesuffix('error')}accuracy" if words.endswith("error") else words
-
-
-def shown(name: str, value: float | None) -> str:
-    """The value of that name for people, with its unit."""
-    if value is None:
-        return "–"
-    if name.endswith("error"):
-        return f"{100 * (1 - value):.2f} %"
-    if name in ("params", "flops"):
-        return compact(value)
-    unit = _parts(name)[1]
-    if unit == "bytes":
-        return size(value)
-    return f"{value:.3g} {UNITS[unit]}" if unit else f"{value:.4g}"
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    """``latency_ms:64`` as ``latency``, its unit (empty when the name has none), and ``:64``."""
-    plain, colon, argument = name.partition(":")
-    stem, _, unit = plain.rpartition("_")
-    return (stem, unit, colon + argument) if stem and unit in UNITS else (plain, "", colon + argument)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: 1 genome, 2 genomes."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def warmup_text(warmup: Warmup) -> str:
-    """The genomes that a search begins with, in words."""
-    known = warmup.known_results
-    results = f", {counted(known, 'result')} known" if known else ""
-    return f"{counted(len(warmup.seeds), 'given genome')}{results}"
-
-
-def compact(number: float) -> str:
-    """A count with three digits: 950, 12.3 k, 1.23 M."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:#.3g} {unit}".replace(". ", " ")
-    return f"{number:.0f}"
-
-
-def size(number: float) -> str:
-    """Bytes for people: 950 B, 12.3 kB, 1.23 MB."""
-    return f"{compact(number)}B" if number >= 1000 else f"{number:.0f} B"
-
-
-def duration(seconds: float | None) -> str:
-    """A time for people: 45 s, 12 min, 3 h 05 min, 2 d 3 h."""
-    if seconds is None:
-        return "–"
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 90:
-        return f"{minutes:.0f} min"
-    if hours < 48:
-        return f"{int(hours)} h {int(minutes) % 60:02d} min"
-    return f"{int(days)} d {int(hours) % 24} h"
-
-
-def hourly(rate: float | None) -> str:
-    """How many an hour, for people."""
-    return "–" if rate is None else f"{rate:.{0 if rate >= 10 else 1}f}"
-
-
-def cut(text: str, length: int) -> str:
-    """A text of at most so many characters; where some are left out, the last one says so."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 # --- tables ------------------------------------------------------------------------------------------
@@ -195,6 +151,13 @@ def failures_text(status: Status) -> str:
     kinds = ", ".join(f"{one.number} {one.kind} (genome {one.genome_id})" for one in status.failures)
     told = sum(one.number for one in status.failures)
     return kinds if told == status.failed else f"{kinds or 'none'} in the last {FAILURE_WINDOW} results"
+
+
+def warmup_text(warmup: Warmup) -> str:
+    """The genomes that a search begins with, in words."""
+    known = warmup.known_results
+    results = f", {counted(known, 'result')} known" if known else ""
+    return f"{counted(len(warmup.seeds), 'given genome')}{results}"
 
 
 def status_view(status: Status, notes: Sequence[str] = ()) -> RenderableType:

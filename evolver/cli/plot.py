@@ -8,8 +8,9 @@ import click
 
 from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import counted, echo_json
+from evolver.cli.output import echo_json, say
 from evolver.store import experiments, facts
+from evolver.words import counted
 
 
 @click.command(
@@ -36,4 +37,4 @@ def plot(name: str, output: Path, x: str | None, y: str | None, db_url: str | No
         echo_json({"output": output, "front": len(members), "evaluated": len(evaluated), "x": x, "y": y})
     else:
         drawn = counted(len(members), "genome")
-        click.echo(f"drew {drawn} of the front, {len(evaluated)} in all, into {output}")
+        say(f"drew {drawn} of the front, {len(evaluated)} in all, into {output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.columns import Columns
@@ -10,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from evolver.cli.output import counted, duration, label, shown, table
+from evolver.cli.output import table
 from evolver.errors import EvolverError
 from evolver.store.details import Ancestor, AttemptFact, EpochFact, EvaluationFact, GenomeDetail
 from evolver.store.experiments import Experiment
 from evolver.terms import load_space
+from evolver.words import counted, elapsed, label, shown
 
 EPOCHS_SHOWN = 12
 TREE_LINES = 60
@@ -55,10 +57,14 @@ def _network(detail: GenomeDetail, found: Experiment) -> RenderableType:
 
 
 def _evaluations(detail: GenomeDetail) -> Iterator[RenderableType]:
+    alike: Counter[str] = Counter()
     for one in detail.evaluations:
-        again = f", repetition {one.seed_no}" if one.seed_no else ""
+        what = _training(one)
+        alike[what] += 1
+        again = f", repetition {alike[what]}" if alike[what] > 1 else ""
         yield ""
-        yield Text.assemble((one.purpose, "bold"), f"{again}: {one.state}{_failure(one)}")
+        head = f"{again}: {one.state} (evaluation {one.evaluation_id}){_failure(one)}"
+        yield Text.assemble((what, "bold"), head)
         values = {**one.objectives, **one.other_values}
         if values:
             yield Columns(
@@ -70,6 +76,14 @@ def _evaluations(detail: GenomeDetail) -> Iterator[RenderableType]:
             yield _curve(one.curve)
         if one.attempts:
             yield _attempts(one.attempts)
+
+
+def _training(one: EvaluationFact) -> str:
+    """What was trained, and for what: the same for trainings that repeat each other."""
+    start = "" if one.init_from is None else f" with the weights of evaluation {one.init_from}"
+    if one.purpose != "transfer":
+        return f"{one.purpose}{start}"
+    return f"transfer to {one.dataset}{start or ' from scratch'}"
 
 
 def _failure(evaluation: EvaluationFact) -> str:
@@ -87,7 +101,7 @@ def _attempts(attempts: Sequence[AttemptFact]) -> Table:
         made.add_row(
             str(one.number),
             f"{one.host} {one.device} {one.dtype or ''}".rstrip(),
-            _time(seconds),
+            elapsed(seconds),
             f"{one.outcome}{resumed}{reason}",
         )
     return made
@@ -103,14 +117,9 @@ def _curve(curve: Sequence[EpochFact]) -> RenderableType:
             shown("loss", one.validation_loss),
             shown("error", one.validation_error),
             f"{one.lr:.3g}",
-            _time(one.seconds),
+            elapsed(one.seconds),
         )
     return Group(made, f"train loss {sparkline([one.train_loss for one in curve])}")
-
-
-def _time(seconds: float | None) -> str:
-    """Of a training or an epoch, which may be short."""
-    return f"{seconds:.2g} s" if seconds is not None and seconds < 9.5 else duration(seconds)
 
 
 def sparkline(values: Sequence[float]) -> str:

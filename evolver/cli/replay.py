@@ -11,9 +11,10 @@ from rich.table import Table
 
 from evolver.cli.completing import experiment_names
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import best_text, console, counted, echo_json, label, shown, table
+from evolver.cli.output import best_text, console, echo_json, say, table
 from evolver.replay import Member, Replay, State
 from evolver.replay import replay as derive
+from evolver.words import counted, label, shown
 
 
 @click.command(
@@ -56,16 +57,14 @@ def replay(name: str, until: int | None, db_url: str | None, as_json: bool) -> N
 
 def _print(name: str, found: Replay, state: State | None) -> None:
     for difference in found.differences:
-        click.echo(difference)
+        say(difference)
     differences = counted(len(found.differences), "difference") if found.differences else "no difference"
-    click.echo(
+    say(
         f"'{name}': {counted(found.births, 'birth')}, {counted(found.results, 'result')} and "
         f"{counted(found.changes, 'change')} replayed: {differences}"
     )
     if found.not_comparable:
-        click.echo(
-            f"{counted(found.not_comparable, 'birth')} not comparable: another version of evolver bred them"
-        )
+        say(f"{counted(found.not_comparable, 'birth')} not comparable: another version of evolver bred them")
     if state is not None:
         out = console()
         out.print()

@@ -12,12 +12,13 @@ from evolver.cli import INTERRUPTED
 from evolver.cli.completing import experiment_names
 from evolver.cli.display import Display
 from evolver.cli.options import ANSWER_S, DATA_DIR, db_option, examples, json_option, opened, worker_options
-from evolver.cli.output import console, counted, echo_json
+from evolver.cli.output import console, echo_json, say
 from evolver.errors import InvalidInput
 from evolver.localrun import LocalOptions, check_data, check_options
 from evolver.store import experiments
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment
+from evolver.words import counted
 
 MAX_SEED = 2**63 - 1
 
@@ -72,7 +73,7 @@ def replicate(
         interrupted = bool(workers) and _run_all(database, made, local, as_json=as_json)
         with database.read() as connection:
             made = [experiments.get(connection, one.settings.name) for one in made]
-    _report(name, made, as_json=as_json)
+    _report(name, made, as_json=as_json, interrupted=interrupted)
     if interrupted:
         click.get_current_context().exit(INTERRUPTED)
 
@@ -94,7 +95,7 @@ def _run_all(database: Database, made: list[Experiment], local: LocalOptions, *,
     return False
 
 
-def _report(name: str, made: list[Experiment], *, as_json: bool) -> None:
+def _report(name: str, made: list[Experiment], *, as_json: bool, interrupted: bool) -> None:
     if as_json:
         keys = ("state", "ingested", "failed")
         echo_json(
@@ -106,8 +107,10 @@ def _report(name: str, made: list[Experiment], *, as_json: bool) -> None:
         )
         return
     finished = sum(one.state == "finished" for one in made)
-    click.echo(f"'{name}' has {counted(len(made), 'replicate')}, {finished} of them finished")
+    say(f"'{name}' has {counted(len(made), 'replicate')}, {finished} of them finished")
+    if interrupted:
+        say("go on:        the same command")
     if finished < len(made):
         names = " ".join(quote(one.settings.name) for one in made if one.state != "finished")
-        click.echo(f"on machines:  evolver scheduler {names}   and anywhere   evolver worker {names}")
-    click.echo(f"compare:      evolver compare {quote(name + '@')} …")
+        say(f"on machines:  evolver scheduler {names}   and anywhere   evolver worker {names}")
+    say(f"compare:      evolver compare {quote(name + '@')} …")

@@ -21,7 +21,7 @@ from evolver.cli.options import (
     opened,
     worker_options,
 )
-from evolver.cli.output import compact, console, counted, echo_json, shown, table
+from evolver.cli.output import console, echo_json, table
 from evolver.errors import InvalidInput
 from evolver.localrun import LocalOptions, check_data, check_options
 from evolver.retraining import Asked, enqueue, full_recipe
@@ -29,6 +29,7 @@ from evolver.store import details, experiments
 from evolver.store.db import Database
 from evolver.store.details import GenomeDetail
 from evolver.store.trainings import TrainingFact
+from evolver.words import compact, counted, shown
 
 
 @click.command(

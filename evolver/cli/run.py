@@ -29,7 +29,6 @@ from evolver.cli.options import (
 )
 from evolver.cli.output import (
     console,
-    counted,
     echo_json,
     failures_text,
     front_rows,
@@ -48,6 +47,7 @@ from evolver.store.db import Database, DatabaseUnavailable
 from evolver.store.experiments import Experiment
 from evolver.store.facts import GenomeFact, Status
 from evolver.store.wakeups import Wakeups
+from evolver.words import counted
 
 LOOK_EVERY_S = 0.5
 LEASE_S = 5.0

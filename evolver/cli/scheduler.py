@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any
 
 import click
 
 from evolver.cli import notifying
 from evolver.cli.completing import experiment_names
+from evolver.cli.harmless import log_to_stderr
 from evolver.cli.notifying import event_options
 from evolver.cli.options import db_option, examples, opened
 from evolver.cli.stopping import Stopping
@@ -46,7 +45,7 @@ def scheduler(names: tuple[str, ...], lease_s: float, db_url: str | None, **opti
     from evolver.scheduler import Scheduler
 
     notifications = notifying.read(options)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     with opened(db_url, answer_within_s=lease_s) as database:
         with database.read() as connection:
             for name in names:

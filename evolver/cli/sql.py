@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evolver.cli.harmless import harmless
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import LONG_WORD, console, counted, cut, table
+from evolver.cli.output import LONG_WORD, console, json_text, say, table
 from evolver.errors import InvalidInput
 from evolver.store import console as sql_console
 from evolver.store.console import Answer, as_text
+from evolver.words import counted, cut
 
 LIMIT = 100
 LONGEST = 200
@@ -89,7 +90,8 @@ def _query(query: str | None, file: Path | None) -> str:
 def _print_csv(answer: Answer) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(answer.columns)
-    writer.writerows([as_text(value) for value in row] for row in answer.rows)
+    made: Callable[[str], str] = harmless if sys.stdout.isatty() else str
+    writer.writerows([made(as_text(value)) for value in row] for row in answer.rows)
 
 
 def _print_json(answer: Answer) -> None:
@@ -98,7 +100,7 @@ def _print_json(answer: Answer) -> None:
     before = "[\n"
     for row in answer.rows:
         values = dict(zip(answer.columns, map(_finite, row), strict=True))
-        out.write(before + json.dumps(values, ensure_ascii=False))
+        out.write(before + json_text(values))
         before = ",\n"
     out.write("[]\n" if before == "[\n" else "\n]\n")
 
@@ -123,9 +125,9 @@ def _print_table(answer: Answer, limit: int) -> None:
     else:
         _print_blocks(answer.columns, rows, terminal)
     if has_more:
-        click.echo(f"(the first {counted(limit, 'row')}; --limit N shows more, --csv and --json all)")
+        say(f"(the first {counted(limit, 'row')}; --limit N shows more, --csv and --json all)")
     else:
-        click.echo(f"({counted(len(rows), 'row')})")
+        say(f"({counted(len(rows), 'row')})")
 
 
 def _fits(columns: Iterable[str], terminal: Console) -> bool:

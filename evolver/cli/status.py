@@ -9,7 +9,7 @@ from rich.text import Text
 from evolver.cli import live
 from evolver.cli.completing import experiment_names
 from evolver.cli.options import ANSWER_S, db_option, examples, json_option, opened
-from evolver.cli.output import NONE_YET, console, echo_json, status_table, status_view
+from evolver.cli.output import NONE_YET, console, echo_json, say, status_table, status_view
 from evolver.errors import InvalidInput
 from evolver.store import experiments, facts
 from evolver.store.db import Database
@@ -65,7 +65,7 @@ def _print(found: list[Status], name: str | None, as_json: bool) -> None:
     elif found:
         console().print(_view(found, name))
     else:
-        click.echo(NONE_YET)
+        say(NONE_YET)
 
 
 def _view(found: list[Status], name: str | None) -> RenderableType:

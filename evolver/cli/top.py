@@ -13,11 +13,12 @@ from rich.text import Text
 
 from evolver.cli import live
 from evolver.cli.options import ANSWER_S, db_option, examples, json_option, opened
-from evolver.cli.output import console, cut, duration, echo_json, hourly, table
+from evolver.cli.output import console, echo_json, table
 from evolver.store import activity, fleet
 from evolver.store.activity import Running
 from evolver.store.db import Database
 from evolver.store.fleet import WorkerFact
+from evolver.words import cut, duration, hourly
 
 ROWS = 50
 """Rows where there is no terminal whose height would limit them, unless the user says otherwise."""

@@ -26,7 +26,7 @@ from evolver.cli.options import (
     opened,
     worker_options,
 )
-from evolver.cli.output import compact, console, counted, echo_json, shown, table
+from evolver.cli.output import console, echo_json, table
 from evolver.correlation import Correlation
 from evolver.errors import EnvironmentFault, InvalidInput
 from evolver.localrun import LocalOptions, check_data, check_options
@@ -35,6 +35,7 @@ from evolver.store import experiments
 from evolver.store.db import Database
 from evolver.store.experiments import Experiment, NewDataset
 from evolver.transfer import Chosen, Outcome, Start
+from evolver.words import compact, counted, shown
 
 
 @click.command(

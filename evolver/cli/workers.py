@@ -9,10 +9,11 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from evolver.cli.options import db_option, examples, json_option, opened
-from evolver.cli.output import console, duration, echo_json, table
+from evolver.cli.output import console, echo_json, say, table
 from evolver.errors import InvalidInput, NotFound
 from evolver.store import fleet
 from evolver.store.fleet import WorkerFact
+from evolver.words import duration
 
 SHOWN_VERSIONS = ("evolver", "torch")
 
@@ -41,7 +42,7 @@ def workers(every: bool, db_url: str | None, as_json: bool) -> None:
     elif found:
         console().print(_table(found))
     else:
-        click.echo(
+        say(
             "no worker has ever registered here"
             if every
             else "no worker is alive; start one: evolver worker   (evolver workers --all shows the others)"
@@ -108,9 +109,9 @@ def drain(names: tuple[str, ...], everyone: bool, db_url: str | None, as_json: b
         echo_json([{"id": one.id, "host": one.host, "pid": one.pid, "running": one.running} for one in found])
         return
     if not found:
-        click.echo("no worker is alive")
+        say("no worker is alive")
     for one in found:
-        click.echo(_what_follows(one))
+        say(_what_follows(one))
 
 
 def _alive(connection: Connection, name: str) -> WorkerFact:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from evolver import __version__
-from evolver.dashboard import assets, comparing, fronts, genomes, lineage, overview
+from evolver.dashboard import assets, comparing, fronts, genomes, lineage, overview, pairs
 from evolver.dashboard.security import Access, Guard
 from evolver.dashboard.views import Answer, Asked, Elsewhere, Figure, Page, View
 from evolver.dashboard.words import FILTERS
@@ -35,6 +35,9 @@ CONNECTIONS = 4
 REFRESH_S = 3
 """How often a page asks for what has changed."""
 
+TITLES = {400: "That cannot be shown", 404: "Not found", 503: "The database does not answer"}
+"""What stands over an answer of this status."""
+
 VIEWS: Mapping[str, View] = {
     "/": overview.overview,
     "/experiment/{id:int}": overview.experiment,
@@ -48,8 +51,8 @@ VIEWS: Mapping[str, View] = {
     "/genome/{id:int}/lineage": lineage.of_genome,
     "/compare": comparing.experiments,
     "/compare/growth.json": comparing.growth,
-    "/compare/genomes": comparing.genomes,
-    "/compare/curves.json": comparing.curves,
+    "/compare/genomes": pairs.genomes,
+    "/compare/curves.json": pairs.curves,
 }
 
 
@@ -116,7 +119,8 @@ class _Site:
         return HTMLResponse(text, status, _NO_STORE)
 
     def _sorry(self, message: str, status: int) -> Response:
-        return self._page("error.html", {"message": message}, status)
+        title = TITLES.get(status, "This page failed")
+        return self._page("error.html", {"message": message, "title": title}, status)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """An address that does not exist, or a mistake of ours, which the log has in full."""

@@ -11,10 +11,11 @@ from evolver.dashboard import figures
 from evolver.dashboard.networks import in_short
 from evolver.dashboard.overview import columns
 from evolver.dashboard.views import Asked, Figure, Page
-from evolver.dashboard.words import LOGARITHMIC, counted
+from evolver.dashboard.words import LOGARITHMIC
 from evolver.store import browse
 from evolver.store.browse import Point
 from evolver.store.experiments import Experiment
+from evolver.words import counted
 
 FRONT_SHOWN = 300
 BEHIND_SHOWN = 600
@@ -61,15 +62,14 @@ def figure(connection: Connection, asked: Asked) -> Figure:
     size = 5 if len(axes) == 2 else 3
     dominated = f"other results ({'a sample of ' if is_sample else ''}{len(behind)})"
     best = f"front ({len(members)} of {total})" if total > len(members) else f"front ({total})"
+    told, its = _told(found, behind), _told(found, members)
+    theirs = {"color": "#8a94a6", "opacity": 0.45, "size": size, "symbol": "circle"}
+    ours = {"color": "#D55E00", "size": size + 4, "symbol": "diamond"}
+    note = {"note": _note(found, last, len(members), total)}
     return Figure(
-        [
-            figures.trace(dominated, axes, _told(found, behind),
-                          {"color": "#8a94a6", "opacity": 0.45, "size": size, "symbol": "circle"}),
-            figures.trace(best, axes, _told(found, members),
-                          {"color": "#D55E00", "size": size + 4, "symbol": "diamond"}),
-        ],
-        {**figures.plane(axes, logarithmic), "meta": {"note": _note(found, last, len(members), total)}},
-    )  # fmt: skip
+        [figures.trace(dominated, axes, told, theirs), figures.trace(best, axes, its, ours)],
+        {**figures.plane(axes, logarithmic, [*told, *its]), "meta": note},
+    )
 
 
 def _note(found: Experiment, last: int, drawn: int, total: int) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evolver.dashboard.words import cut
 from evolver.errors import EvolverError
 from evolver.genome.cost import (
     conv_flops,
@@ -21,6 +20,7 @@ from evolver.genome.plan import BlockPlan, ConvPlan, LinearPlan, NetworkPlan, Po
 from evolver.space import Json
 from evolver.store.experiments import Experiment
 from evolver.terms import load_space
+from evolver.words import cut
 
 PARTS_IN_SHORT = 5
 LONGEST_LINE = 60

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
-from evolver.dashboard import figures, progress
+from evolver.dashboard import figures, progress, settings
 from evolver.dashboard.views import Asked, Figure, Page
 from evolver.store import browse, facts, fleet
 from evolver.store.experiments import Experiment
@@ -51,6 +51,7 @@ def experiment(connection: Connection, asked: Asked) -> Page:
             "front": front,
             "in_front": in_front,
             "columns": columns(found),
+            "settings": settings.of([found]),
             **_workers(connection),
         },
     )
@@ -59,18 +60,22 @@ def experiment(connection: Connection, asked: Asked) -> Page:
 def growth(connection: Connection, asked: Asked) -> Figure:
     """The growth of a front, ``over`` evaluations or hours; or of the ``best`` value of one objective."""
     found = asked.experiment(connection)
-    return growth_of(connection, asked, [found], found.settings.objectives)
+    return growth_of(connection, asked, {found.settings.name: [found]}, found.settings.objectives)
 
 
 def growth_of(
-    connection: Connection, asked: Asked, searches: Sequence[Experiment], objectives: Sequence[str]
+    connection: Connection, asked: Asked, sides: Mapping[str, Sequence[Experiment]], objectives: Sequence[str]
 ) -> Figure:
-    """The growth of searches, as ``growth`` is asked for it."""
-    grown = progress.growth(connection, searches, objectives)
+    """The growth of searches, single ones or groups of them, as ``growth`` is asked for it."""
+    over = asked.choice("over", ("evaluations", "hours"), "evaluations")
     best = asked.choice("best", ("", *objectives), "")
-    if best:
-        return figures.best(grown, best)
-    return figures.growth(grown, asked.choice("over", ("evaluations", "hours"), "evaluations"))
+    grown = progress.growth(connection, [run for runs in sides.values() for run in runs], objectives)
+    drawn = {
+        name: [grown[run.settings.name] for run in runs if run.settings.name in grown]
+        for name, runs in sides.items()
+    }
+    drawn = {name: runs for name, runs in drawn.items() if runs}
+    return figures.best(drawn, best) if best else figures.growth(drawn, over)
 
 
 def columns(found: Experiment) -> list[str]:

@@ -40,12 +40,16 @@ class Asked:
 
         Raises InvalidInput for something else.
         """
-        text = self.query.get(name, "").strip()
+        text = self.text(name)
         if not text:
             return None
         if not (text.isascii() and text.isdecimal()):
             raise InvalidInput(f"{name} must be a whole number")
         return max(low, min(int(text[:20]), high))
+
+    def text(self, name: str) -> str:
+        """What the query has under a name; empty where there is nothing."""
+        return self.query.get(name, "").strip()
 
     def choice(self, name: str, choices: Sequence[str], default: str) -> str:
         """One of these. Raises InvalidInput for another one."""

@@ -8,6 +8,7 @@ second or two.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Self
 
 from pydantic import (
@@ -144,8 +145,8 @@ def parse(settings: Mapping[str, Json]) -> Bounds:
         raise InvalidInput(f"{where}{fault.text}") from error
 
 
-_RATES = {"crossover_probability": 0.3, "mutation_probability": 1.0, "gene_mutation_probability": 0.1}
-"""Of the presets that are not the paper's: every child is mutated, mostly in one gene, and crossed less.
+_near = partial(Bounds, crossover_probability=0.3, mutation_probability=1.0, gene_mutation_probability=0.1)
+"""The presets that are not the paper's: every child is mutated, mostly in one gene, and crossed less.
 
 The paper's children, few of them mutated and those in half of their genes, are hardly nearer to their parents
 than random genomes; ``benchmarks/searches.py --part operators`` compares both with random search.
@@ -153,17 +154,16 @@ than random genomes; ``benchmarks/searches.py --part operators`` compares both w
 
 PRESETS: Mapping[str, Bounds] = {
     "paper": Bounds(),
-    "large": Bounds(**_RATES),
-    "small": Bounds(
+    "large": _near(),
+    "small": _near(
         stem_channels=16,
         blocks=(1, 4),
         max_convs_per_block=2,
         conv_kernel=(1, 3),
         channels=(4, 48),
         dense_units=(64, 256),
-        **_RATES,
     ),
-    "tiny": Bounds(
+    "tiny": _near(
         stem_channels=8,
         blocks=(1, 3),
         max_convs_per_block=2,
@@ -172,6 +172,5 @@ PRESETS: Mapping[str, Bounds] = {
         channels=(4, 24),
         pool_kernels=(2,),
         dense_units=(16, 64),
-        **_RATES,
     ),
 }

@@ -12,16 +12,17 @@ from sqlalchemy import Connection, and_, select
 from evolver import constraints
 from evolver.errors import NotFound
 from evolver.space import Json
+from evolver.store import kin
 from evolver.store.facts import split_values
 from evolver.store.schema import (
     attempt,
     checkpoint,
+    dataset,
     epoch_metric,
     evaluation,
     experiment,
     genome,
     objective_value,
-    parentage,
     seed_genome,
 )
 
@@ -63,13 +64,17 @@ class EpochFact:
 class EvaluationFact:
     """One evaluation of a genome, with its attempts, values, curve, and the key of its kept weights.
 
-    ``objectives`` are those of the experiment; ``other_values`` were measured beside them; ``violated`` are
-    the constraints that they break. The key is relative to the checkpoint URL of the worker that trained it.
+    ``dataset`` is the one that it was trained on, beginning with the weights of the evaluation ``init_from``,
+    if any. ``objectives`` are those of the experiment; ``other_values`` were measured beside them;
+    ``violated`` are the constraints that they break. The key is relative to the checkpoint URL of the worker
+    that trained it.
     """
 
     evaluation_id: int
     purpose: str
     seed_no: int
+    dataset: str
+    init_from: int | None
     state: str
     failure_kind: str | None
     failure_message: str | None
@@ -129,7 +134,10 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
     if row is None:
         raise NotFound(f"there is no genome {genome_id}; 'evolver front NAME' lists the best ones")
     evaluations = connection.execute(
-        select(evaluation).where(evaluation.c.genome_id == genome_id).order_by(evaluation.c.id)
+        select(evaluation, dataset.c.name.label("dataset"))
+        .join(dataset, dataset.c.id == evaluation.c.dataset_id)
+        .where(evaluation.c.genome_id == genome_id)
+        .order_by(evaluation.c.id)
     ).all()
     return GenomeDetail(
         genome_id=row.id,
@@ -148,7 +156,7 @@ def genome_detail(connection: Connection, genome_id: int) -> GenomeDetail:
         params=row.params,
         flops=row.flops,
         born_at=row.born_at,
-        parent_ids=parents_of(connection, [genome_id]).get(genome_id, ()),
+        parent_ids=kin.parents_of(connection, [genome_id]).get(genome_id, ()),
         evaluations=tuple(_evaluation_fact(connection, one, row) for one in evaluations),
     )
 
@@ -167,6 +175,8 @@ def _evaluation_fact(connection: Connection, row: Any, of: Any) -> EvaluationFac
         evaluation_id=row.id,
         purpose=row.purpose,
         seed_no=row.seed_no,
+        dataset=row.dataset,
+        init_from=row.init_from,
         state=row.state,
         failure_kind=row.failure_kind,
         failure_message=row.failure_message,
@@ -229,35 +239,8 @@ class Ancestor:
 
 
 def lineage(connection: Connection, genome_id: int) -> list[Ancestor]:
-    """The genome itself (distance 0) and all its ancestors, nearest first.
-
-    Walks up breadth first, a query for each generation. Raises NotFound.
-    """
-    operators: dict[int, str] = {}
-    parents: dict[int, tuple[int, ...]] = {}
-    distances: dict[int, int] = {}
-    generation, distance = [genome_id], 0
-    while generation:
-        distances.update(dict.fromkeys(generation, distance))
-        rows = connection.execute(select(genome.c.id, genome.c.operator).where(genome.c.id.in_(generation)))
-        operators.update({row.id: row.operator for row in rows})
-        found = parents_of(connection, generation)
-        parents.update(found)
-        generation = sorted({parent for ids in found.values() for parent in ids} - distances.keys())
-        distance += 1
-    if genome_id not in operators:
+    """The genome itself (distance 0) and all its ancestors, nearest first. Raises NotFound."""
+    relatives, _ = kin.ancestors(connection, [genome_id])
+    if not relatives:
         raise NotFound(f"there is no genome {genome_id}; 'evolver front NAME' lists the best ones")
-    return [Ancestor(key, parents.get(key, ()), operators[key], away) for key, away in distances.items()]
-
-
-def parents_of(connection: Connection, genome_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """The parents of genomes, by id; a genome without any is left out."""
-    query = (
-        select(parentage.c.child_id, parentage.c.parent_id)
-        .where(parentage.c.child_id.in_(list(genome_ids)))
-        .order_by(parentage.c.child_id, parentage.c.position)
-    )
-    found: dict[int, tuple[int, ...]] = {}
-    for child, parent in connection.execute(query):
-        found[child] = (*found.get(child, ()), parent)
-    return found
+    return [Ancestor(one.genome_id, one.parent_ids, one.operator, one.distance) for one in relatives]

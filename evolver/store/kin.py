@@ -1,17 +1,18 @@
-"""Who descends from whom, as far as a person can look at it.
+"""Who descends from whom.
 
-``details.lineage`` has all ancestors of a genome, which may be most of a history; here their number is
-bounded.
+parents_of  the parents of genomes.
+ancestors   genomes and their ancestors: all of them, or as many as a person can look at.
+children    the children of a genome.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from sqlalchemy import Connection, func, select
 
-from evolver.store.details import parents_of
 from evolver.store.schema import genome, parentage
 
 
@@ -26,20 +27,34 @@ class Relative:
     distance: int
 
 
-def ancestors(
-    connection: Connection, genome_ids: Sequence[int], *, depth: int, limit: int
-) -> tuple[list[Relative], bool]:
-    """These genomes (distance 0) and their ancestors, nearest first, at most ``limit``; and whether that
-    is all of them.
+def parents_of(connection: Connection, genome_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """The parents of genomes, by id; a genome without any is left out."""
+    query = (
+        select(parentage.c.child_id, parentage.c.parent_id)
+        .where(parentage.c.child_id.in_(list(genome_ids)))
+        .order_by(parentage.c.child_id, parentage.c.position)
+    )
+    found: dict[int, tuple[int, ...]] = {}
+    for child, parent in connection.execute(query):
+        found[child] = (*found.get(child, ()), parent)
+    return found
 
-    Walks up breadth first, two queries a generation, at most ``depth`` generations. ``parent_ids`` has all
-    parents, those that were left out as well.
+
+def ancestors(
+    connection: Connection, genome_ids: Sequence[int], *, depth: int | None = None, limit: int | None = None
+) -> tuple[list[Relative], bool]:
+    """These genomes (distance 0) and their ancestors, nearest first; and whether that is all of them.
+
+    Walks up breadth first, two queries a generation: at most ``depth`` generations, and ``limit`` genomes.
+    Without bounds that may be most of a history. ``parent_ids`` has all parents, those that were left out as
+    well. Ids of genomes that do not exist are left out.
     """
     found: list[Relative] = []
     seen: set[int] = set()
     generation = sorted(set(genome_ids))
-    for distance in range(depth + 1):
-        kept = generation[max(0, len(generation) - (limit - len(seen))) :]  # the youngest
+    for distance in count() if depth is None else range(depth + 1):
+        left = len(generation) if limit is None else limit - len(seen)
+        kept = generation[max(0, len(generation) - left) :]  # the youngest
         relatives = _relatives(connection, kept, distance)
         found += relatives
         if len(kept) < len(generation):

@@ -8,6 +8,7 @@ reader that stays keeps rows from being cleaned up (PostgreSQL) and the log from
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from evolver.store.db import Database
+from evolver.store.db import Database, DatabaseUnavailable
 
 STATEMENT_S = 5.0
 """How long one statement may take; on SQLite, all of a transaction together."""
@@ -33,6 +34,7 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._file = _identity(database)
 
     @classmethod
     def open(cls, url: str | None = None, *, statement_s: float = STATEMENT_S) -> Reader:
@@ -50,9 +52,23 @@ class Reader:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One read-only transaction. Raises DatabaseUnavailable where a statement takes too long."""
+        """One read-only transaction.
+
+        Raises DatabaseUnavailable where a statement takes too long, or the file is gone.
+        """
+        self._follow_the_file()
         with self._database.read() as connection:
             yield connection
+
+    def _follow_the_file(self) -> None:
+        """See that a SQLite file is still the one that was opened; a new one under its name is taken instead.
+
+        Else open connections would go on reading a file that was deleted, and new ones make an empty one.
+        """
+        there = _identity(self._database)
+        if there != self._file:
+            self._database.engine.dispose()
+            self._file = there
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -60,6 +76,18 @@ class Reader:
 
     def __str__(self) -> str:
         return str(self._database)
+
+
+def _identity(database: Database) -> tuple[int, int] | None:
+    """Which file a SQLite database is; None on PostgreSQL. Raises DatabaseUnavailable where it is gone."""
+    path = database.engine.url.database
+    if not database.is_sqlite or path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise DatabaseUnavailable(f"the database {database} is gone: {error.strerror}") from error
+    return found.st_dev, found.st_ino
 
 
 def _bound_postgresql(database: Database, statement_s: float) -> None:

@@ -16,8 +16,12 @@ from evolver.errors import EvolverError
 from evolver.localrun import LocalOptions
 from evolver.replay import replay
 from evolver.retraining import enqueue, full_recipe
-from evolver.store import experiments
+from evolver.space import Sample
+from evolver.store import experiments, queue
 from evolver.store.db import Database
+from evolver.store.experiments import NewDataset
+from evolver.store.queue import NewEvaluation
+from evolver.store.states import Purpose
 from tests import factories
 from tests.acceptance.helpers import cli, create, facts_of, refused, search
 
@@ -134,11 +138,39 @@ def test_show_says_where_weights_are(url: str, tmp_path: Path) -> None:
     database.dispose()
     key = "12/token/weights.safetensors"
     shown = cli("show", 12, url=url).stdout
-    assert f"weights (search): {key}, relative to its worker's --checkpoint-url" in shown
+    assert f"weights of evaluation 12: {key}, relative to its worker's --checkpoint-url" in shown
     path = tmp_path / "evolver.checkpoints" / key
     path.parent.mkdir(parents=True)
     path.touch()
-    assert f"weights (search): {path}\n" in cli("show", 12, url=url).stdout
+    assert f"weights of evaluation 12: {path}\n" in cli("show", 12, url=url).stdout
+
+
+def test_show_says_on_which_data_and_from_which_weights(url: str) -> None:
+    database = Database.open(url)
+    mnist = NewDataset("mnist", Sample(1, (28, 28), 10), 48_000, 12_000, 10_000, 0, None)
+    with database.write() as connection:
+        found = experiments.get(connection, "demo")
+        other = experiments.ensure_dataset(connection, mnist)
+        starts: list[tuple[int, Purpose, int | None]] = [
+            (found.dataset.id, "retrain", None), (other, "transfer", None), (other, "transfer", 12),
+        ]  # fmt: skip
+        for number, (dataset_id, purpose, init_from) in enumerate([*starts, *starts[1:]]):
+            where = (dataset_id, found.recipe_id, number)
+            new = NewEvaluation(found.id, 12, purpose, *where, init_from=init_from)
+            queue.enqueue(connection, [new])
+    database.dispose()
+    shown = " ".join(cli("show", 12, url=url).stdout.split())
+    for head in (
+        "search: done (evaluation 12)",
+        "retrain: pending (evaluation 13)",
+        "transfer to mnist from scratch: pending (evaluation 14)",
+        "transfer to mnist with the weights of evaluation 12: pending (evaluation 15)",
+        "transfer to mnist from scratch, repetition 2: pending (evaluation 16)",
+        "transfer to mnist with the weights of evaluation 12, repetition 2: pending (evaluation 17)",
+    ):
+        assert head in shown
+    last = facts_of("show", 12, url=url)["evaluations"][-1]
+    assert (last["evaluation_id"], last["dataset"], last["init_from"]) == (17, "mnist", 12)
 
 
 def test_show_of_a_failure_and_of_a_code_that_was_tampered_with(url: str) -> None:

@@ -50,8 +50,15 @@ def test_options_in_a_file_and_defaults(directory: Path) -> None:
         (["--candidates", "0"], "candidates must be at least 1, not 0"),
         (["--candidates", "99"], "candidates must be at most 64, not 99"),
         (["--candidates", "4"], "none of error,loss is: leave --candidates out, or add one"),
+        (["--selector", "random", "--operators", "learned"], "from no parents: leave --operators out"),
+        (["--selector", "random", *SEARCH[:2], *OPTIONS], "--parents and --candidates and --operators out"),
     ],
 )
 def test_wrong_options_get_one_line(directory: Path, options: list[str], message: str) -> None:
     assert message in refused("new", "demo", *options)
     assert list(directory.iterdir()) == []
+
+
+def test_a_random_search_takes_what_is_so_by_default() -> None:
+    assert cli("new", "demo", "--selector", "random", "--candidates", "1").exit_code == 0
+    assert "leave --candidates out" in refused("run", "demo", *SEARCH[:2], "--candidates", "4")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
 from evolver.store.db import Database
 from tests.acceptance.helpers import cli, create, facts_of, refused
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +212,57 @@ def test_the_path_of_own_data_is_not_stored(directory: Path) -> None:
     shown = cli("new", "demo", "--space", "tiny", "--dataset", f"npz:{directory}/far/away/pets.npz").stdout
     assert f"evolver worker demo --data-dir {directory}/far/away" in shown
     assert facts_of("list")[0]["dataset"] == "npz:pets.npz"
+
+
+# --- the process itself ------------------------------------------------------------------------------
+
+
+def called(
+    *arguments: str | bytes, url: str, stdout: int | IO[bytes] = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """evolver as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from evolver.cli import main; main(prog_name='evolver')", *arguments],
+        env={**os.environ, "EVOLVER_DATABASE_URL": url, "PYTHONPATH": str(ROOT), **environment},
+        stdout=stdout, stderr=subprocess.PIPE, timeout=60,
+    )  # fmt: skip
+
+
+def test_an_argument_that_is_no_text(sqlite_url: str) -> None:
+    done = called("front", b"d\xff", url=sqlite_url)
+    assert (done.returncode, done.stderr) == (2, b"evolver: 'd\\udcff' is no text in UTF-8\n")
+
+
+def test_an_unknown_option_before_the_command() -> None:
+    assert "No such option" in refused("--bogus")
+    assert "evolver run demo" in cli().output  # nothing at all: the help
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["sql", "SELECT 1", "--csv"]])
+def test_an_output_that_is_full(sqlite_url: str, arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = called(*arguments, url=sqlite_url, stdout=full)
+    assert (done.returncode, done.stderr) == (4, b"evolver: cannot go on: No space left on device\n")
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--limit=100000"])
+def test_an_output_that_nobody_reads_on(sqlite_url: str, form: str) -> None:
+    query = "WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a LIMIT 3000) SELECT x FROM a"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = called("sql", query, form, url=sqlite_url, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_output_that_is_not_of_unicode(sqlite_url: str) -> None:
+    assert cli("new", "é✨", url=sqlite_url).exit_code == 0
+    for command in (["list"], ["status", "é✨"]):
+        done = called(*command, url=sqlite_url, PYTHONIOENCODING="latin-1")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "é?".encode("latin-1") in done.stdout
+    done = called("list", "--json", url=sqlite_url, PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout)[0]["experiment"] == "é✨"

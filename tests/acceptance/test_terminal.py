@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +19,7 @@ from evolver.store import leases
 from evolver.store.db import Database
 from tests import factories
 from tests.acceptance.helpers import cli, create, facts_of, refused, search
+from tests.acceptance.terminals import Terminal, terminal
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
@@ -53,51 +49,14 @@ def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Terminal:
-    """evolver in a terminal of its own, 80 columns wide."""
-
-    def __init__(self, arguments: tuple[object, ...], url: str, **environment: str) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
-        given = {"EVOLVER_DATABASE_URL": url, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "evolver", *map(str, arguments)],
-            stdin=slave, stdout=slave, stderr=slave, env={**kept, **given, **environment},
-            start_new_session=True,
-        )  # fmt: skip
-        self.output = ""
-
-    def read_until(self, condition: Callable[[str], object], seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition(self.output):
-            assert time.monotonic() < deadline, self.output
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.output += os.read(self.master, 65536).decode("utf-8", "replace")
-            elif self.process.poll() is not None:
-                assert condition(self.output), self.output
-                return
-
-    def end(self) -> int:
-        """Its exit code, when it has ended by itself, and all that it printed is read."""
-        code = self.process.wait(20)
-        while select.select([self.master], [], [], 0.1)[0]:
-            self.output += os.read(self.master, 65536).decode("utf-8", "replace")
-        return code
-
-
 @contextmanager
-def terminal(*arguments: object, url: str, **environment: str) -> Iterator[Terminal]:
-    opened = Terminal(arguments, url, **environment)
-    try:
+def evolver(*arguments: object, url: str, **environment: str) -> Iterator[Terminal]:
+    """evolver in a terminal of its own, 80 columns wide."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    given = {"EVOLVER_DATABASE_URL": url, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "evolver", *map(str, arguments)]
+    with terminal(command, {**kept, **given, **environment}) as opened:
         yield opened
-    finally:
-        opened.process.kill()
-        opened.process.wait()
-        os.close(opened.master)
-        os.close(opened.slave)
 
 
 # --- views that fill the terminal --------------------------------------------------------------------
@@ -116,7 +75,7 @@ def terminal(*arguments: object, url: str, **environment: str) -> Iterator[Termi
 def test_a_view_fills_the_terminal_and_leaves_it_as_it_was(
     url: str, command: list[str], leave: Callable[[Terminal], object], code: int
 ) -> None:
-    with terminal(*command, "--interval", "0.2", url=url) as opened:
+    with evolver(*command, "--interval", "0.2", url=url) as opened:
         opened.read_until(lambda output: output.count("q leaves") >= 2)
         assert opened.output.startswith(ENTERS) or ENTERS in opened.output
         assert LEAVES not in opened.output
@@ -137,7 +96,7 @@ def test_a_lost_connection_is_said_and_waited_for(postgresql_server: str, tmp_pa
         database = Database.open(server_url)
         factories.created(database, "demo")
         database.dispose()
-        with terminal("status", "demo", "--watch", "--interval", "0.2", url=server_url) as opened:
+        with evolver("status", "demo", "--watch", "--interval", "0.2", url=server_url) as opened:
             opened.read_until(lambda output: "time left" in output)
             server.shut_down()
             opened.read_until(lambda output: "no connection" in output)
@@ -225,7 +184,7 @@ TABLES = [
 
 @pytest.mark.parametrize("arguments", TABLES, ids=" ".join)
 def test_every_table_fits_80_columns(url: str, arguments: list[str]) -> None:
-    with terminal(*arguments, url=url) as opened:
+    with evolver(*arguments, url=url) as opened:
         assert opened.end() == 0, opened.output
         lines = STYLE.sub("", opened.output).splitlines()
     assert max(map(cell_len, lines)) <= 80
@@ -233,73 +192,11 @@ def test_every_table_fits_80_columns(url: str, arguments: list[str]) -> None:
 
 
 def test_colours_are_for_terminals_that_want_them(url: str) -> None:
-    with terminal("status", f"{LONG}-1", url=url) as opened:
+    with evolver("status", f"{LONG}-1", url=url) as opened:
         assert opened.end() == 0
         assert COLOUR.search(opened.output)
-    with terminal("status", f"{LONG}-1", url=url, NO_COLOR="1") as opened:
+    with evolver("status", f"{LONG}-1", url=url, NO_COLOR="1") as opened:
         assert opened.end() == 0
         assert LONG[:20] in opened.output
         assert not COLOUR.search(opened.output)
     assert "\x1b" not in cli("status", f"{LONG}-1", url=url).stdout
-
-
-# --- completion --------------------------------------------------------------------------------------
-
-
-def completed(line: str, url: str) -> list[str]:
-    """What bash is offered at the end of a line; nothing may appear on stderr."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from evolver.cli import main; main(prog_name='evolver')"],
-        env={
-            **os.environ,
-            "EVOLVER_DATABASE_URL": url,
-            "PYTHONPATH": str(ROOT),
-            "_EVOLVER_COMPLETE": "bash_complete",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(len(line.split(" ")) - 1),
-        },
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return [offered.partition(",")[2] for offered in done.stdout.splitlines() if offered]
-
-
-def test_commands_options_and_names_are_completed(url: str) -> None:
-    assert completed("evolver sta", url) == ["status"]
-    assert completed("evolver status --wa", url) == ["--watch"]
-    assert completed("evolver top --sort l", url) == ["lease"]
-    names = [f"{LONG}-{number}" for number in (2, 3, 1)]
-    assert completed("evolver front a-", url) == names
-    assert completed(f"evolver compare {LONG}-1 a", url) == names[:2]
-    assert completed(f"evolver front --db {url} a", "sqlite:///no-such.db") == names
-
-
-@pytest.mark.parametrize(
-    "database", ["sqlite:///no-such-file.db", "nonsense", "postgresql://127.0.0.1:1/x", "mysql://host/x"]
-)
-def test_completion_is_silent_whatever_is_wrong(database: str) -> None:
-    assert completed("evolver front a", database) == []
-    assert completed("evolver no-such-command a", database) == []
-
-
-def test_bash_takes_the_script(url: str) -> None:
-    script = cli("completion", "bash").stdout
-    lines = f"""
-evolver() {{ {sys.executable} -c "from evolver.cli import main; main(prog_name='evolver')" "$@"; }}
-export -f evolver
-{script}
-complete -p evolver
-"""
-    done = subprocess.run(["bash", "--norc", "-c", lines], capture_output=True, text=True, timeout=30)
-    assert "-F _evolver_completion" in done.stdout, done.stderr
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script(shell: str) -> None:
-    assert f"_EVOLVER_COMPLETE={shell}_complete" in cli("completion", shell).stdout
-
-
-def test_an_unknown_shell_is_refused() -> None:
-    assert "bash" in refused("completion", "tcsh")

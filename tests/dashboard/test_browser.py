@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
+from evolver.scheduler import Scheduler
+from evolver.store import claims
 from evolver.store.db import Database
 from tests import factories
 from tests.acceptance.helpers import create, search
@@ -156,6 +160,27 @@ def test_the_slider_replays_the_front_by_keyboard(found: Database, visit: Callab
     assert slider.get_attribute("aria-valuetext") == "after 2 results"
     points = page.evaluate("document.getElementById('front-chart').data.map(one => one.x.length)")
     assert points == [0, 2]
+    until(page, "document.querySelector('caption').textContent.startsWith('After 2 results. All 2 genomes')")
+    assert page.locator("tbody tr").count() == 2
+    page.keyboard.press("End")
+    until(page, "document.querySelectorAll('tbody tr').length === 11")
+
+
+def test_the_table_of_the_front_stays_at_its_time_while_the_search_goes_on(
+    database_of_a_search: Database, visit: Callable[..., Visit]
+) -> None:
+    worker_id = factories.registered_worker(database_of_a_search)
+    scheduler = Scheduler(database_of_a_search, ["search"])
+    for _ in range(3):
+        factories.complete(database_of_a_search, factories.must_claim(database_of_a_search, worker_id))
+        scheduler.step()
+    scheduler.close()
+    page = visit().to("/experiment/1/front?at=2")
+    captions = page.locator("caption")
+    assert captions.inner_text().startswith("After 2 results")
+    factories.run_to_the_end(database_of_a_search)
+    until(page, "document.getElementById('at').max === '12'")
+    assert captions.inner_text().startswith("After 2 results")
 
 
 def test_axes_change_the_chart_and_a_click_opens_the_genome(
@@ -204,6 +229,32 @@ def test_a_lineage_is_zoomed(found: Database, visit: Callable[..., Visit]) -> No
     before = page.locator("#tree").bounding_box()["width"]
     page.get_by_role("button", name="Larger").click()
     assert page.locator("#tree").bounding_box()["width"] == pytest.approx(1.25 * before)
+
+
+def test_what_was_opened_stays_open(database_of_a_search: Database, visit: Callable[..., Visit]) -> None:
+    worker_id = factories.registered_worker(database_of_a_search)
+    with database_of_a_search.write() as connection:
+        claims.worker_state(connection, worker_id, "stopped")
+    page = visit().to("/")
+    page.locator("#left summary").click()
+    factories.run_to_the_end(database_of_a_search)
+    until(page, "document.querySelector('main').innerText.includes('12 of 12 genomes')")
+    assert page.evaluate("document.getElementById('left').open")
+
+
+def test_a_database_that_is_gone_is_told(
+    found: Database, browser: Any, sqlite_url: str, serve: Any, tmp_path: Path
+) -> None:
+    address = serve(sqlite_url)
+    page = browser.new_page()
+    page.goto(address)
+    until(page, DRAWN)
+    Path(make_url(sqlite_url).database or "").rename(tmp_path / "kept")
+    page.wait_for_selector("#away", state="visible")
+    assert "is gone" in page.locator("#away").inner_text()
+    page.goto(f"{address}/experiment/1")
+    assert page.locator("h1").inner_text() == "The database does not answer"
+    page.close()
 
 
 def test_a_server_that_is_away_is_told(found: Database, browser: Any, sqlite_url: str, serve: Any) -> None:

@@ -11,12 +11,15 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from evolver.dashboard import sides
 from evolver.selection.pareto import hypervolume, non_dominated
+from evolver.space import Sample
 from evolver.store import details, experiments, facts, leases
 from evolver.store.claims import Claim
 from evolver.store.db import Database
-from evolver.store.experiments import Experiment
+from evolver.store.experiments import Experiment, NewDataset
 from evolver.store.schema import epoch_metric, evaluation, genome, objective_value, parentage
+from evolver.words import shown
 from tests import factories
 from tests.acceptance.helpers import create, search
 
@@ -43,7 +46,8 @@ ABSENT = (
     ("/genome/99/lineage", 404), ("/genome/x", 404), ("/static/../app.py", 404), ("/static/app.py", 404),
     ("/experiment/1/front?x=nothing", 400), ("/experiment/1/front.json?at=x", 400),
     ("/experiment/1/lineage?depth=1000000", 400), ("/experiment/1/growth.json?over=1", 400),
-    ("/compare/growth.json?a=1", 400), ("/genome?id=", 400),
+    ("/compare/growth.json?a=1", 400), ("/compare?a=1&b=demo@", 400), ("/compare?a=1&b=x", 400),
+    ("/genome?id=", 400),
 )  # fmt: skip
 
 
@@ -103,10 +107,89 @@ def test_a_search_is_compared_with_one_that_has_no_results_yet(
 ) -> None:
     other = factories.created(database, "other", seed=7)
     text = pages.get(f"/compare?a={found.id}&b={other.id}").text
-    assert "after 0 results" in text
+    assert "after 12 results" in text
+    assert re.search(r"best accuracy</th><td>[0-9.]+ %</td><td>–</td>", text)
     assert re.search(r"≠ seed</th><td>0</td><td>7</td>", text)
     lines = chart(pages, f"/compare/growth.json?a={found.id}&b={other.id}")["data"]
     assert [one["name"] for one in lines] == ["demo"]
+
+
+def test_every_setting_is_compared(database: Database, pages: TestClient) -> None:
+    objectives = ("error", "params")
+    one = factories.created(database, "one", objectives=objectives)
+    bred = {"candidates": 3, "parents": "least-used"}
+    other = factories.created(database, "other", objectives=objectives, **bred)
+    text = pages.get(f"/compare?a={one.id}&b={other.id}").text
+    assert re.findall(r"≠ ([a-z ]+)</th><td>([^<]*)</td><td>([^<]*)</td>", text) == [
+        ("parents", "drawn", "least-used"),
+        ("candidates", "1", "3"),
+    ]
+    assert '<th scope="row">candidates</th><td>3</td>' in pages.get(f"/experiment/{other.id}").text
+
+
+@pytest.fixture
+def repeated(database: Database) -> dict[str, Experiment]:
+    """Two searches with two repetitions each, by name."""
+    for name, seed in (("a@1", 1), ("a@2", 2), ("b@1", 3), ("b@2", 4)):
+        create(database, name, seed=seed)
+        search(database, name)
+    with database.read() as connection:
+        return {one.settings.name: one for one in experiments.every(connection)}
+
+
+def test_repetitions_are_compared_as_groups(
+    database: Database, pages: TestClient, repeated: dict[str, Experiment]
+) -> None:
+    text = pages.get("/compare?a=a@&b=b@").text
+    assert '<option value="a@" selected>a@ (all repetitions)</option>' in text
+    assert "24 of 24" in text
+    assert re.search(r"≠ seed</th><td>1, 2</td><td>3, 4</td>", text)
+    with database.read() as connection:
+        best = [
+            min(one.objectives["error"] for one in facts.front_members(connection, found))
+            for found in repeated.values()
+        ]
+    wins = sum((a < b) + 0.5 * (a == b) for a in best[:2] for b in best[2:]) / 4
+    assert re.search(rf'best accuracy</th>.*<td class="n">{100 * wins:.0f} %</td><td class="n">', text)
+    lines = chart(pages, "/compare/growth.json?a=a@&b=b@")["data"]
+    assert [one["name"] for one in lines] == ["a@"] * 3 + ["b@"] * 3
+    first, second, middle = (dict(zip(one["x"], one["y"], strict=True)) for one in lines[:3])
+    assert middle[12] == pytest.approx((first[12] + second[12]) / 2)
+
+
+def test_a_search_is_compared_with_repetitions(pages: TestClient, repeated: dict[str, Experiment]) -> None:
+    text = pages.get(f"/compare?a={repeated['a@1'].id}&b=b@").text
+    assert "evolver replicate a@1" in text
+    assert "first better" not in text.casefold()
+    assert len(chart(pages, f"/compare/growth.json?a={repeated['a@1'].id}&b=b@&best=error")["data"]) == 4
+
+
+def test_values_are_those_where_the_shortest_run_ends(
+    database: Database, pages: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the longer one's curve has no point."""
+    from evolver.dashboard import progress
+
+    monkeypatch.setattr(progress, "SAMPLES", 1)
+    for name, budget in (("short", 7), ("long", 12)):
+        create(database, name, budget=budget)
+        search(database, name)
+    with database.read() as connection:
+        pair = [experiments.get(connection, name) for name in ("short", "long")]
+        best = [min(one.objectives["error"] for one in facts.front_members(connection, found, 7))
+                for found in pair]  # fmt: skip
+    text = pages.get(f"/compare?a={pair[0].id}&b={pair[1].id}").text
+    assert "after 7 results" in text
+    assert re.search(
+        "best accuracy</th><td>{}</td><td>{}</td>".format(*(shown("error", one) for one in best)), text
+    )
+
+
+def test_a_group_is_bounded_and_says_so(
+    pages: TestClient, repeated: dict[str, Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "RUNS_SHOWN", 1)
+    assert "the first 1 of 2" in pages.get("/compare?a=a@&b=b@").text
 
 
 def test_the_overview_has_progress_best_failures_and_workers(pages: TestClient, found: Experiment) -> None:
@@ -134,6 +217,34 @@ def test_a_failed_genome_says_why(pages: TestClient, found: Experiment) -> None:
     assert "oom: too large" in text
     assert "out of memory" in text
     assert "state-failed" in text
+
+
+def test_trainings_on_other_data_say_which_and_from_what(
+    database: Database, pages: TestClient, found: Experiment
+) -> None:
+    """Trainings from scratch and from weights share the numbers of which seeds are made."""
+    mnist = NewDataset("mnist", Sample(1, (28, 28), 10), 48_000, 12_000, 10_000, 0, None)
+    with database.write() as connection:
+        other = experiments.ensure_dataset(connection, mnist)
+        (first,) = connection.execute(select(evaluation.c.id).where(evaluation.c.genome_id == 1)).scalars()
+    transfer = {"name": "demo", "purpose": "transfer", "dataset_id": other}
+    factories.enqueued(database, **transfer, number=2)
+    factories.enqueued(database, **transfer, number=1, first=2, init_from=first)
+    worker_id = factories.registered_worker(database)
+    claim = factories.must_claim(database, worker_id)
+    factories.complete(database, claim, {"test_error": 0.25, "params": 12_345.0})
+    text = pages.get("/genome/1").text
+    titles = re.findall(r"<h3>(Transfer[^<]*)</h3>", text)
+    assert titles == [
+        "Transfer to mnist, from scratch",
+        f"Transfer to mnist, from the weights of evaluation {first}",
+    ]
+    scratch, weights = text.split("<h3>Transfer")[1:]
+    number = r'<th scope="row">\d+</th><td class="n">(\d)</td>'
+    assert re.findall(number, scratch) == ["0", "1"]
+    assert re.findall(number, weights) == ["2"]
+    assert "75.00 %" in scratch
+    assert "12.3 k params" in scratch
 
 
 def test_a_genome_has_its_network_values_and_family(

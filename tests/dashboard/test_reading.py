@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import exc, make_url, text
@@ -42,6 +44,19 @@ def test_a_statement_that_takes_too_long_is_cut_off(database_url: str) -> None:
     with reader.read() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     reader.dispose()
+
+
+def test_a_file_that_is_gone_is_not_made_anew(sqlite_url: str, tmp_path: Path) -> None:
+    factories.finished(Database.open(sqlite_url))
+    file, kept = Path(make_url(sqlite_url).database or ""), tmp_path / "kept"
+    with opened(sqlite_url) as pages:
+        assert pages.get("/experiment/1").status_code == 200
+        file.rename(kept)
+        answer = pages.get("/experiment/1")
+        assert (answer.status_code, file.exists()) == (503, False)
+        assert "is gone" in answer.text
+        shutil.copy(kept, file)  # another file under the same name
+        assert pages.get("/experiment/1").status_code == 200
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What commands show to people: words, numbers, and tables of at most 80 columns."""
+"""What commands show to people: searches in words, and tables of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -93,30 +93,3 @@ def test_a_slow_search_has_a_rate_too(rate: float | None, words: str) -> None:
 def test_what_is_best_is_not_taken_for_one_genome() -> None:
     line = output.status_line(replace(STATUS, best={"error": 0.01, "params": 518.0}))
     assert "best of each objective: accuracy 99.00 %, params 518; time left" in line
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("error", 0.0417, "accuracy 95.83 %"),
-        ("test_error", 0.01, "test accuracy 99.00 %"),
-        ("test_loss", 0.12345, "test loss 0.1235"),
-        ("train_s", 1.9012, "train time 1.9 s"),
-        ("latency_ms:64", 1.2345, "latency:64 1.23 ms"),
-        ("energy_j", 12.345, "energy 12.3 J"),
-        ("peak_memory_bytes", 1_234_567.0, "peak memory 1.23 MB"),
-        ("s", 1.0, "s 1"),
-        ("params", 8574.0, "params 8.57 k"),
-        ("loss", None, "loss –"),
-    ],
-)
-def test_values_have_names_and_units(name: str, value: float | None, words: str) -> None:
-    assert f"{output.label(name)} {output.shown(name, value)}" == words
-
-
-def test_one_thing_is_not_several() -> None:
-    assert [output.counted(number, "genome") for number in (0, 1, 2)] == [
-        "0 genomes",
-        "1 genome",
-        "2 genomes",
-    ]

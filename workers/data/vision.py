@@ -45,7 +45,9 @@ def svhn(path: str | None, data_dir: Path, download: bool) -> RawDataset:
     """SVHN without its extra part, from ``DATA_DIR/train_32x32.mat`` and ``test_32x32.mat``."""
 
     def part(split: str) -> datasets.SVHN:
-        return _open("svhn", data_dir, lambda: datasets.SVHN(data_dir, split=split, download=download))
+        return _open(
+            "svhn", data_dir, download, lambda: datasets.SVHN(data_dir, split=split, download=download)
+        )
 
     train, test = part("train"), part("test")
     return _raw(train.data, train.labels, test.data, test.labels, classes=10)
@@ -53,8 +55,8 @@ def svhn(path: str | None, data_dir: Path, download: bool) -> RawDataset:
 
 def _load_idx(name: str, source: type[datasets.MNIST], data_dir: Path, download: bool) -> RawDataset:
     folder = data_dir / source.__name__ / "raw"
-    train = _open(name, folder, lambda: source(data_dir, train=True, download=download))
-    test = _open(name, folder, lambda: source(data_dir, train=False, download=download))
+    train = _open(name, folder, download, lambda: source(data_dir, train=True, download=download))
+    test = _open(name, folder, download, lambda: source(data_dir, train=False, download=download))
     return _raw(
         train.data.numpy()[:, np.newaxis],
         train.targets.numpy(),
@@ -66,8 +68,8 @@ def _load_idx(name: str, source: type[datasets.MNIST], data_dir: Path, download:
 
 def _load_cifar(name: str, source: type[datasets.CIFAR10], data_dir: Path, download: bool) -> RawDataset:
     folder = data_dir / source.base_folder
-    train = _open(name, folder, lambda: source(data_dir, train=True, download=download))
-    test = _open(name, folder, lambda: source(data_dir, train=False, download=download))
+    train = _open(name, folder, download, lambda: source(data_dir, train=True, download=download))
+    test = _open(name, folder, download, lambda: source(data_dir, train=False, download=download))
     return _raw(
         train.data.transpose(0, 3, 1, 2),
         train.targets,
@@ -77,15 +79,16 @@ def _load_cifar(name: str, source: type[datasets.CIFAR10], data_dir: Path, downl
     )
 
 
-def _open(name: str, folder: Path, source: Callable[[], Any]) -> Any:
+def _open(name: str, folder: Path, download: bool, source: Callable[[], Any]) -> Any:
     """The torchvision data set, or EnvironmentFault that says where it was looked for and how to get it."""
     try:
         return source()
     # What torchvision raises for missing files, a failed download, and files that are cut off.
     except (AssertionError, EOFError, OSError, RuntimeError, ValueError) as error:
+        otherwise = "" if download else ", or add --download to fetch it there"
         raise EnvironmentFault(
-            f"dataset '{name}' cannot be read from {folder.resolve()} ({error}): "
-            "point --data-dir at the directory that holds it, or add --download to fetch it there"
+            f"dataset '{name}' cannot be read from {folder.resolve()} ({str(error).strip()}): "
+            f"point --data-dir at the directory that holds it{otherwise}"
         ) from error
 
 

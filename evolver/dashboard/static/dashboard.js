@@ -4,6 +4,7 @@
 (() => {
   document.documentElement.classList.add("scripted");
   const AGAIN_MS = 120;
+  const AWAY = "The server does not answer.";
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -45,15 +46,27 @@
     return `${chart.dataset.chart}?${asked}`;
   }
 
+  /** What a page of errors says. */
+  function messageOf(text) {
+    const message = new DOMParser().parseFromString(text, "text/html").querySelector("[data-message]");
+    return message ? message.textContent : "The server cannot answer now.";
+  }
+
+  /** Text in the place of a chart that was never drawn; one that was stays as it is. */
+  function told(chart, text) {
+    if (chart.drawn) return;
+    chart.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: text }));
+  }
+
   async function draw(chart) {
     const turn = (chart.turn = (chart.turn || 0) + 1);
     let figure;
     try {
       const answer = await fetch(addressOf(chart), { headers: { Accept: "application/json" } });
-      if (!answer.ok) return;
+      if (!answer.ok) return told(chart, messageOf(await answer.text()));
       figure = await answer.json();
     } catch {
-      return; // the server is away; the page says so
+      return told(chart, AWAY);
     }
     if (turn !== chart.turn) return; // asked again meanwhile
     const note = document.querySelector(`[data-note-of="${chart.id}"]`);
@@ -61,8 +74,7 @@
     if (!figure.data.some((trace) => trace.x.length)) {
       if (chart.drawn) Plotly.purge(chart);
       chart.drawn = false;
-      chart.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: "Nothing to draw yet." }));
-      return;
+      return told(chart, "Nothing to draw yet.");
     }
     if (!chart.drawn) chart.replaceChildren();
     chart.figure = figure;
@@ -77,6 +89,9 @@
   const versions = () => [...document.querySelectorAll("[data-version]")].map((one) => one.dataset.version).join(" ");
 
   // --- updates: htmx brings the new page; charts follow when their data have changed ---
+
+  // What somebody has opened stays open, though it comes closed.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => name !== "open" || node.tagName !== "DETAILS";
 
   let seen = versions();
   document.addEventListener("htmx:afterSettle", () => {
@@ -93,9 +108,17 @@
     document.querySelectorAll("[data-chart][data-live]").forEach(draw);
   });
   document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
-  for (const name of ["htmx:sendError", "htmx:responseError"]) {
-    document.addEventListener(name, () => { document.getElementById("away").hidden = false; });
+  function warned(text) {
+    const away = document.getElementById("away");
+    away.textContent = `${text} What is shown may be old.`;
+    away.hidden = false;
   }
+  document.addEventListener("htmx:sendError", () => warned(AWAY));
+  document.addEventListener("htmx:responseError", (event) => warned(messageOf(event.detail.xhr.responseText)));
+  document.addEventListener("htmx:configRequest", (event) => {
+    const time = document.getElementById("at");
+    if (time && !("now" in time.dataset)) event.detail.parameters.at = time.value;
+  });
 
   // --- the front: its form redraws the chart, its slider moves through time ---
 
@@ -111,6 +134,7 @@
       clearTimeout(waiting);
       waiting = setTimeout(() => {
         draw(chart);
+        htmx.trigger("#live", "moved"); // the table
         history.replaceState(null, "", `${location.pathname}?${addressOf(chart).split("?")[1]}`);
       }, AGAIN_MS);
     };
