@@ -1,14 +1,14 @@
 """How much room searches take, on SQLite and on PostgreSQL: figures of docs/operations.md.
 
-A real scheduler and a real worker of four slots run a search of ``small`` for Fashion-MNIST (error and parameters, the
-synthetic evaluator, which takes no time). ``bytes_a_genome`` is what the database grew by, indexes and the
-room that changed rows gave up included, between the ``FIRST`` genome, when the population is full, and the
-last, divided by their number. Once with ten epochs and once with one: ``bytes_an_epoch`` is a ninth of the
-difference. On PostgreSQL it is measured as it stands: the server's own autovacuum, no other.
+A real scheduler and a real worker of four slots run a search of ``small`` for Fashion-MNIST (error and
+parameters, the synthetic evaluator, which takes no time). ``bytes_a_genome`` is what the database grew by
+between the ``FIRST`` genome, when the population is full, and the last, divided by their number: with
+indexes, and with the room that changed rows gave up. Once with ten epochs and once with one:
+``bytes_an_epoch`` is a ninth of the difference. On PostgreSQL autovacuum is as it comes.
 
-Meanwhile the connections of the two to the server are counted, and the resident memory of each is
-read, the most at once. ``checkpoint_bytes_a_parameter`` is that of files to resume from and of
-weights, the median over random genomes of ``small``.
+Meanwhile the connections of the two to the server are counted, and the resident memory of each is read, the
+most at once. ``checkpoint_bytes_a_parameter`` is that of files to resume from and of weights, the median over
+random genomes of ``small``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ GIVEN_UP_S = 900.0
 MIB = 2**20
 
 CONNECTIONS = text(
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
 INGESTED = text("SELECT ingested FROM experiment WHERE name = 'sizing'")
 

@@ -84,10 +84,15 @@ def hourly(rate: float | None) -> str:
 
 
 def spread(name: str, values: Sequence[float]) -> str:
-    """The median of several values of that name, with their quartiles; of one value only itself."""
+    """The median of several values of that name, with their quartiles; of one value only itself.
+
+    NaN stands for a run without a value, and then there are none of them all.
+    """
     import numpy as np  # most of what shows words needs no numbers
 
     lower, median, upper = np.sort(np.quantile(values, (0.25, 0.5, 0.75)))
+    if np.isnan(median):
+        return "–"
     if name.endswith("error"):
         lower, upper = upper, lower  # shown as an accuracy, which rises as the error falls
     text = shown(name, float(median))

@@ -1,8 +1,10 @@
 """SQL that a person wrote, which can only read: the database itself refuses everything else.
 
 On PostgreSQL it runs through a cursor (which takes one query, and no other statement) in a READ ONLY
-transaction. On SQLite the file is opened with ``mode=ro``, and an authorizer, which SQLite asks while it
-compiles a statement, allows nothing but reading; so there is no ATTACH, no PRAGMA, no temporary table.
+transaction, and names no function that may do more than compute: such functions act beside what a
+transaction forbids, from reading files of the server to taking its time limit off. On SQLite the file is
+opened with ``mode=ro``, and an authorizer, which SQLite asks while it compiles a statement, allows nothing
+but reading; so there is no ATTACH, no PRAGMA, no temporary table.
 
 ask     one query; its rows come as they are fetched.
 tables  the tables and views that there are to ask.
@@ -44,6 +46,24 @@ TIMED_OUT = frozenset({"57014", "25P03"})
 WRITES = frozenset({"25006", "0A000"})
 """For a write in a transaction that is read-only, and for one within a query."""
 UNKNOWN_TABLE = "42P01"
+HARMLESS = frozenset(
+    {
+        *(
+            "random",
+            "random_normal",
+            "array_sample",
+            "array_shuffle",
+            "gen_random_uuid",
+            "bernoulli",
+            "system",
+        ),
+        *("clock_timestamp", "timeofday", "pg_is_in_recovery", "pg_database_size", "pg_indexes_size"),
+        *("pg_relation_size", "pg_table_size", "pg_total_relation_size"),
+    }
+)
+"""Functions that PostgreSQL holds to be volatile, as it does all that have effects, but that only tell."""
+_SPELLED_OUT = re.compile(r'u&"', re.IGNORECASE)
+"""A name in PostgreSQL that is written with the numbers of its letters."""
 
 
 class QueryTimedOut(EvolverError):
@@ -148,6 +168,7 @@ def _ask_postgresql(database: Database, query: str, timeout_s: float) -> Iterato
     deadline = time.monotonic() + timeout_s
     with database.read() as connection:
         connection.execute(text(_limits(timeout_s)))
+        _require_harmless(connection, query)
         asked = connection.execution_options(stream_results=True, max_row_buffer=BATCH, no_parameters=True)
         with _told_by_postgresql(database, timeout_s):
             result = asked.exec_driver_sql(query)
@@ -165,6 +186,24 @@ def _limits(timeout_s: float) -> str:
         f"SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}; "
         "SET LOCAL cursor_tuple_fraction = 1; SET LOCAL TimeZone = 'UTC'"
     )
+
+
+def _require_harmless(connection: Connection, query: str) -> None:
+    """Raises InvalidInput when a word of the query is the name of a volatile function of the server.
+
+    Any word: where a name ends and a text begins is known to PostgreSQL's own parser alone, and some
+    functions run a query that is given to them as text.
+    """
+    if _SPELLED_OUT.search(query):
+        _refuse("a name is spelled with the numbers of its letters")
+    words = sorted(set(re.findall(r"\w+", query.lower())) - HARMLESS)
+    volatile = text(
+        "SELECT min(CAST(proname AS text)) FROM pg_catalog.pg_proc "
+        "WHERE proname = ANY(CAST(:words AS text[])) "
+        "AND provolatile = 'v' AND prorettype NOT IN (2279, 3838)"  # those of triggers are called by no query
+    )
+    if name := connection.execute(volatile, {"words": words}).scalar():
+        _refuse(f"'{name}' is a function that may do more")
 
 
 def _of_batches(batches: Iterator[Sequence[Any]], deadline: float, timeout_s: float) -> Iterator[Any]:
@@ -185,12 +224,12 @@ def _told_by_postgresql(database: Database, timeout_s: float) -> Iterator[None]:
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         if code in TIMED_OUT:
             raise QueryTimedOut(timeout_s) from None
+        if code in WRITES:  # before what follows: elsewhere such an error means that the server is a standby
+            _refuse("it does more than read")
         if code is None or error.connection_invalidated or code[:2] in ("08", "53", "57", "58", "XX"):
             raise
         if code == UNKNOWN_TABLE and (name := re.search(r'relation "(?:\w+\.)?(.+?)" does not', reason)):
             _refuse_table(database, name[1])
-        if code in WRITES:
-            _refuse("it does more than read")
         if "multiple commands" in reason:
             _refuse("these are several statements")
         _refuse_wrong(reason)

@@ -23,7 +23,7 @@ FUNCTIONS = ("genome_is_immutable", "parentage_is_immutable")
 """What migrations make besides the tables of ``schema.py``; a test compares."""
 
 WORKER_INSERTS = ("attempt", "checkpoint", "epoch_metric", "objective_value", "worker")
-WORKER_DELETES = ("checkpoint",)  # rows of files that a newer checkpoint has made useless; see _keep_weights
+WORKER_DELETES = ("checkpoint",)  # rows of files that a newer checkpoint has made useless; see ROW_POLICIES
 WORKER_UPDATES: Mapping[str, tuple[str, ...]] = {
     "attempt": (
         "dtype", "ended_at", "failure_kind", "log_tail", "message", "outcome", "resumed_from_epoch",
@@ -39,6 +39,19 @@ WORKER_UPDATES: Mapping[str, tuple[str, ...]] = {
     "worker": ("expires_at", "heartbeat_at", "note", "state"),
 }  # fmt: skip
 """What the lease protocol writes, column by column."""
+ROW_POLICIES: Mapping[str, Mapping[str, str]] = {
+    "checkpoint": {
+        "SELECT": "USING (true)",
+        "INSERT": "WITH CHECK (true)",
+        "DELETE": "USING (kind = 'resume')",
+    },
+    "dataset": {
+        "SELECT": "USING (true)",
+        "INSERT": "WITH CHECK (true)",
+        "UPDATE": "USING (sha256 IS NULL) WITH CHECK (true)",
+    },
+}
+"""Of checkpoints, only those to resume from can be deleted; the hash of a data set is written once."""
 
 
 def statements(prefix: str) -> list[str]:
@@ -57,7 +70,7 @@ def statements(prefix: str) -> list[str]:
         *_own(owner),
         *_read(worker, reader),
         *_work(worker),
-        *_keep_weights(),
+        *_keep_rows(),
     ]
 
 
@@ -114,20 +127,17 @@ def _work(worker: str) -> Iterator[str]:
         yield f"GRANT DELETE ON {table} TO {worker}"
 
 
-def _keep_weights() -> Iterator[str]:
-    """Of checkpoints, only those to resume from can be deleted; the owner of the table is not bound by this.
+def _keep_rows() -> Iterator[str]:
+    """What a grant cannot tell, as it knows columns but no rows; owners of the tables are not bound by this.
 
-    A grant cannot tell rows apart. The policies are for all roles, also those that others have made.
+    The policies are for all roles, also those that others have made.
     """
-    yield "ALTER TABLE checkpoint ENABLE ROW LEVEL SECURITY"
-    for command, rule in (
-        ("SELECT", "USING (true)"),
-        ("INSERT", "WITH CHECK (true)"),
-        ("DELETE", "USING (kind = 'resume')"),
-    ):
-        policy = f"checkpoint_{command.lower()}"
-        yield f"DROP POLICY IF EXISTS {policy} ON checkpoint"
-        yield f"CREATE POLICY {policy} ON checkpoint FOR {command} {rule}"
+    for table, policies in ROW_POLICIES.items():
+        yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+        for command, rule in policies.items():
+            policy = f"{table}_{command.lower()}"
+            yield f"DROP POLICY IF EXISTS {policy} ON {table}"
+            yield f"CREATE POLICY {policy} ON {table} FOR {command} {rule}"
 
 
 def _tables() -> tuple[str, ...]:

@@ -215,6 +215,17 @@ def test_a_worker_may_not_delete_weights(site: Site, search: Database) -> None:
         assert operations.checkpoint_keys(connection) == set()
 
 
+def test_a_worker_writes_the_hash_of_a_data_set_once(site: Site, search: Database) -> None:
+    hand = Database.open(site.urls["hand"])
+    with search.read() as connection:
+        dataset_id = connection.execute(text("SELECT id FROM dataset WHERE sha256 IS NULL")).scalar_one()
+    assert factories.do(hand, claims.register_dataset, dataset_id, "a" * 64) == "a" * 64
+    with hand.write() as connection:
+        connection.execute(text("UPDATE dataset SET sha256 = repeat('b', 64)"))
+    assert factories.do(hand, claims.register_dataset, dataset_id, "b" * 64) == "a" * 64
+    hand.dispose()
+
+
 @pytest.mark.parametrize("statement", FORBIDDEN_TO_WORKERS)
 def test_a_worker_may_not_change_what_was_bred_or_selected(site: Site, statement: str) -> None:
     for user in ("hand", "guest"):

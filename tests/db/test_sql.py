@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -16,6 +16,13 @@ from evolver.store.db import Database
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 WRITE = "WITH x AS (SELECT 1) INSERT INTO recipe (sha256, name, settings) SELECT 'a', 'b', '{}' FROM x"
+
+
+@pytest.fixture
+def on_postgresql(postgresql_url: str) -> Iterator[Database]:
+    database = Database.open(postgresql_url)
+    yield database
+    database.dispose()
 
 
 def ask(database: Database, query: str, timeout_s: float = 20.0) -> list[tuple[object, ...]]:
@@ -42,6 +49,18 @@ def ask(database: Database, query: str, timeout_s: float = 20.0) -> list[tuple[o
         "TABLE genome",
         "PRAGMA query_only = OFF",
         "SET TimeZone = 'UTC'",
+        "WITH x AS (DELETE FROM genome RETURNING id) SELECT * FROM x",
+        "SELECT 1 /* ; */; COMMIT; DELETE FROM genome",
+        "/* /* */ SELECT 1 */ DELETE FROM genome",
+        "SELECT * INTO copied FROM genome",
+        "SELECT * FROM genome FOR UPDATE",
+        "ATTACH 'other.db' AS other",
+        "VALUES (1); PRAGMA writable_schema = 1",
+        "SELECT * FROM pragma_table_info('genome')",
+        "SELECT load_extension('x')",
+        "SELECT fts3_tokenizer('simple', x'00')",
+        "COPY genome TO PROGRAM 'id'",
+        "WITH x AS (SELECT 1) COPY genome TO PROGRAM 'id'",
     ],
 )
 def test_what_is_no_query_is_refused(module_database: Database, query: str) -> None:
@@ -49,6 +68,42 @@ def test_what_is_no_query_is_refused(module_database: Database, query: str) -> N
         ask(module_database, query)
     assert "\n" not in str(refused.value)
     assert ask(module_database, "SELECT count(*) FROM recipe WHERE 'a%' LIKE '%'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT nextval('genome_id_seq')",
+        "SELECT set_config('statement_timeout', '0', true), pg_sleep(0.01) FROM generate_series(1, 100000)",
+        "SELECT set_config('transaction_read_only', 'off', false)",
+        "SELECT query_to_xml('DELETE FROM seed_genome', true, true, '')",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+        "SELECT pg_notify('evolver', '')",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT PG_READ_FILE/* a */ ('/etc/passwd')",
+        "SELECT pg_catalog.\"pg_ls_dir\"('/')",
+        "SELECT U&\"pg\\005fread_file\"('/etc/passwd')",
+        "SELECT u&\"pg!005fread_file\" UESCAPE '!' ('/etc/passwd')",
+        "SELECT lo_export(1, '/tmp/x')",
+        "SELECT * FROM ROWS FROM (pg_reload_conf())",
+        "SELECT pg_logical_emit_message(false, 'a', 'b')",
+        "SELECT ts_stat('SELECT pg_reload_conf()')",
+    ],
+)
+def test_functions_of_postgresql_that_may_do_more_are_refused(on_postgresql: Database, query: str) -> None:
+    """Also for a superuser, as the tests' user is."""
+    with pytest.raises(InvalidInput, match=r"may do more|numbers of its letters"):
+        ask(on_postgresql, query)
+
+
+def test_functions_of_postgresql_that_only_tell(on_postgresql: Database) -> None:
+    query = "SELECT random() < 1, clock_timestamp() > now(), pg_database_size(current_database()) > 0"
+    assert ask(on_postgresql, query) == [(True, True, True)]
+
+
+def test_a_lock_is_refused_as_wrong_and_not_as_a_server_that_is_away(on_postgresql: Database) -> None:
+    with pytest.raises(InvalidInput, match="more than read"):
+        ask(on_postgresql, "SELECT * FROM genome FOR SHARE")
 
 
 @pytest.mark.parametrize(

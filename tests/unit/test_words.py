@@ -53,6 +53,7 @@ def test_several_values_are_their_median_and_quartiles() -> None:
     assert spread("loss", [0.5]) == "0.5"
     assert spread("loss", [1.0, 2.0, 3.0, 4.0, 5.0]) == "3 [2, 4]"
     assert spread("error", [0.1, 0.2, 0.3]) == "80.00 % [75.00 %, 85.00 %]"
+    assert spread("error", [0.1, float("nan"), 0.3]) == "–"
 
 
 def test_a_text_that_was_cut_says_so() -> None:
