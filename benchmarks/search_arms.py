@@ -86,10 +86,9 @@ def _selectors(*objectives: str) -> Study:
     return Study("selectors", f"selectors_{'_'.join(objectives)}", "random", arms, (objectives,))
 
 
-PAPER_RATES = {
-    name: getattr(PRESETS["paper"], name)
-    for name in ("crossover_probability", "mutation_probability", "gene_mutation_probability")
-}
+NEAR_RATES = {"crossover_probability": 0.3, "mutation_probability": 1.0, "gene_mutation_probability": 0.1}
+"""Every child is mutated, mostly in one gene, and fewer genes are crossed."""
+PAPER_RATES = {name: getattr(PRESETS["paper"], name) for name in NEAR_RATES}
 OPTIONS: Mapping[str, Arm] = {
     "none": {},
     "parents": {"parents": "least-used"},
@@ -117,7 +116,7 @@ STUDIES = (
         {
             "random": {"selector": "random", "objectives": ["error", "params"]},
             "paper": {"space_settings": PAPER_RATES, "objectives": ["error", "params"]},
-            "preset": {"objectives": ["error", "params"]},
+            "near": {"space_settings": NEAR_RATES, "objectives": ["error", "params"]},
         },
         (("error", "params"),),
     ),

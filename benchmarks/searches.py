@@ -5,7 +5,8 @@ against random search. ``objectives``: error alone, error,loss and error,loss,fl
 selector, against error alone; there the best network of each search is trained once more, on training and
 validation part, and tested. It has the least validation error, of those with the same the least loss,
 whatever was minimised.
-``operators``: the space's own rates of crossover and mutation and those of MO-ResNet, against random search.
+``operators``: MO-ResNet's rates of crossover and mutation, and children nearer to their parents, against
+random search.
 ``options``: each breeding option alone, against none.
 
 Arms of a comparison differ in the settings that are named and in nothing else; the same seed begins all of

@@ -64,7 +64,7 @@ def experiment_options(function: F) -> F:
         function,
         [
             click.option("--dataset", metavar="NAME", help="digits, mnist, …, npz:PATH. [default: digits]"),
-            click.option("--space", metavar="NAME", help="tiny, small, large or paper. [default: small]"),
+            click.option("--space", metavar="NAME", help="tiny, small or paper. [default: small]"),
             click.option("--objectives", metavar="A,B", help="Minimised values. [default: error,loss]"),
             click.option(
                 "--constraint",

@@ -1,14 +1,12 @@
 """The settings of the space of convolutional networks: limits of genomes, rates of operators.
 
-Presets: ``paper`` is MO-ResNet's (arXiv 2505.01313), ``large`` has its limits with rates of our own,
-``small`` fits one CPU core at 28 x 28 pixels, ``tiny`` is made for images of 8 x 8 pixels that train in a
-second or two.
+Presets: ``paper`` is MO-ResNet's (arXiv 2505.01313), ``small`` fits one CPU core at 28 x 28 pixels,
+``tiny`` is made for images of 8 x 8 pixels that train in a second or two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Self
 
 from pydantic import (
@@ -145,17 +143,9 @@ def parse(settings: Mapping[str, Json]) -> Bounds:
         raise InvalidInput(f"{where}{fault.text}") from error
 
 
-_near = partial(Bounds, crossover_probability=0.3, mutation_probability=1.0, gene_mutation_probability=0.1)
-"""The presets that are not the paper's: every child is mutated, mostly in one gene, and crossed less.
-
-The paper's children, few of them mutated and those in half of their genes, are hardly nearer to their parents
-than random genomes; ``benchmarks/searches.py --part operators`` compares both with random search.
-"""
-
 PRESETS: Mapping[str, Bounds] = {
     "paper": Bounds(),
-    "large": _near(),
-    "small": _near(
+    "small": Bounds(
         stem_channels=16,
         blocks=(1, 4),
         max_convs_per_block=2,
@@ -163,7 +153,7 @@ PRESETS: Mapping[str, Bounds] = {
         channels=(4, 48),
         dense_units=(64, 256),
     ),
-    "tiny": _near(
+    "tiny": Bounds(
         stem_channels=8,
         blocks=(1, 3),
         max_convs_per_block=2,

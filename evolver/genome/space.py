@@ -40,7 +40,7 @@ class ConvSpace:
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Json]]:
-        """The settings of ``paper``, ``large``, ``small`` and ``tiny``."""
+        """The settings of ``paper``, ``small`` and ``tiny``."""
         return {name: preset.to_json() for name, preset in PRESETS.items()}
 
     def settings(self) -> dict[str, Json]:

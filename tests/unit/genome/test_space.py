@@ -67,7 +67,7 @@ def size(code: Genome) -> int:
 
 def test_settings_rebuild_the_space(space: ConvSpace) -> None:
     assert ConvSpace.from_settings(space.settings()) == space
-    assert space.mutation_probability == space.settings()["mutation_probability"]
+    assert space.mutation_probability == 0.2
 
 
 def test_the_package_imports_neither_torch_nor_a_database() -> None:
