@@ -186,7 +186,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 @click.command(
     epilog=examples(
         'eval "$(evolver completion bash)"    # in ~/.bashrc',
-        'eval "$(evolver completion zsh)"     # in ~/.zshrc, after compinit if it is there',
+        'eval "$(evolver completion zsh)"     # in ~/.zshrc, after compinit',
         "mkdir -p ~/.config/fish/completions",
         "evolver completion fish > ~/.config/fish/completions/evolver.fish",
     )

@@ -22,6 +22,7 @@ from tests.acceptance.terminals import Terminal, terminal
 
 ROOT = Path(__file__).parents[2]
 SHELLS = ("bash", "zsh", "fish")
+SOME_SLOW = ("bash", *(pytest.param(name, marks=pytest.mark.slow) for name in SHELLS[1:]))
 NAMES = ("demo", "demo@1", "demo@2", "my search", "a:b", "it's é ✨", "solo@1", "$HOME", 'say "hi"', "Upper")
 """Signs at which a shell ends a word, quotes it, or takes it for something else."""
 STYLE = re.compile(r"\x1b(?:\[[\d;?]*[A-Za-z]|\([A-B])")
@@ -123,7 +124,7 @@ def shell_of(name: str, url: str | None, programs: Path, home: Path, before: str
         yield Shell(opened)
 
 
-@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_a_shell_completes_the_line(name: str, url: str, programs: Path, tmp_path: Path) -> None:
     with shell_of(name, url, programs, tmp_path / "home") as shell:
         assert shell.completed("evolver statu") == ["status"]
@@ -142,7 +143,7 @@ def test_a_shell_completes_the_line(name: str, url: str, programs: Path, tmp_pat
         shell.listed("evolver st", "status", "stop")
 
 
-@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_a_shell_knows_the_database_on_the_line_and_files(
     name: str, url: str, programs: Path, tmp_path: Path
 ) -> None:

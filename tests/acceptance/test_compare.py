@@ -111,6 +111,7 @@ def test_workers_search_replicates_one_after_the_other(database: Database, url: 
     assert ended <= began
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_ctrl_c_in_replicate_hands_work_back_and_the_same_command_goes_on(
     database: Database, url: str, tmp_path: Path
