@@ -78,6 +78,9 @@ class Claimer:
 
 
 def _before_first(worker_id: int, offers: Sequence[Offer]) -> int | None:
-    """After which experiment a new worker begins: each with another one, as many live for one claim only."""
+    """After which experiment a new worker begins, so that worker 1 has the first, worker 2 the second, …
+
+    Many workers live for one claim only, and would all begin with the same.
+    """
     experiments = sorted({offer.experiment_id for offer in offers})
-    return experiments[worker_id % len(experiments) - 1] if experiments else None
+    return experiments[(worker_id - 2) % len(experiments)] if experiments else None
