@@ -19,6 +19,7 @@ from evolver.cli.options import (
     experiment_options,
     json_option,
     opened,
+    typed_db,
 )
 from evolver.cli.output import NONE_YET, console, echo_json, say, state_text, table, warmup_text
 from evolver.errors import IllegalTransition
@@ -75,8 +76,9 @@ def new(
     say(f"made experiment '{name}': {data.name}, budget {built.budget}, population {built.population}")
     if made.warmup.seeds:
         say(f"begins with {warmup_text(made.warmup)}")
-    say(f"search here:     evolver run {typed}{where}")
-    say(f"or on machines:  evolver scheduler {typed}   and anywhere   evolver worker {typed}{where}")
+    db = typed_db(database)
+    say(f"search here:     evolver run {typed}{where}{db}")
+    say(f"or on machines:  evolver scheduler {typed}{db}   and anywhere   evolver worker {typed}{where}{db}")
 
 
 def _fact(found: Experiment) -> dict[str, Any]:

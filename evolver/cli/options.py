@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
@@ -179,6 +180,12 @@ def opened(
         yield database
     finally:
         database.dispose()
+
+
+def typed_db(database: Database) -> str:
+    """What other commands need to find the database, when it was named on the command line."""
+    source = click.get_current_context().get_parameter_source("db_url")
+    return f" --db {quote(str(database))}" if source is click.core.ParameterSource.COMMANDLINE else ""
 
 
 def exists(db_url: str | None) -> bool:

@@ -25,6 +25,7 @@ from evolver.cli.options import (
     experiment_options,
     json_option,
     opened,
+    typed_db,
     worker_options,
 )
 from evolver.cli.output import (
@@ -250,14 +251,14 @@ def _report(database: Database, name: str, given: Given, *, as_json: bool, inter
     if status.state == "finished" and status.failures and not members:
         raise EvolverError(
             f"all {counted(status.failed, 'evaluation')} of '{name}' failed: {failures_text(status)}; "
-            f"see why: evolver logs {status.failures[0].genome_id}{_db_option(database)}"
+            f"see why: evolver logs {status.failures[0].genome_id}{typed_db(database)}"
         )
 
 
 def _next_commands(
     database: Database, given: Given, status: Status, members: Sequence[GenomeFact]
 ) -> Iterator[str]:
-    db = _db_option(database)
+    db = typed_db(database)
     data = f" --data-dir {quote(str(given.data_dir))}" if given.data_dir != DATA_DIR else ""
     typed = quote(status.experiment)
     if status.state != "finished":
@@ -268,9 +269,3 @@ def _next_commands(
         for one in status.failures[:1]:
             yield f"see a failure:    evolver logs {one.genome_id}{db}"
         yield f"train it in full: evolver retrain {typed}{data}{db}"
-
-
-def _db_option(database: Database) -> str:
-    """What other commands need to find the database, when it was named on the command line."""
-    source = click.get_current_context().get_parameter_source("db_url")
-    return f" --db {quote(str(database))}" if source is click.core.ParameterSource.COMMANDLINE else ""

@@ -165,6 +165,15 @@ def test_names(directory: Path) -> None:
     assert "evolver run 'a $name'" in shown
 
 
+def test_what_to_do_next_names_the_database_that_was_typed(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    shown = cli("new", "typed", "--db", sqlite_url).stdout
+    assert f"evolver run typed --db {database}" in shown
+    assert f"evolver worker typed --db {database}" in shown
+    assert "--db" not in cli("new", "known", url=sqlite_url).stdout
+    database.dispose()
+
+
 def test_unknown_commands_and_missing_arguments(sqlite_url: str) -> None:
     assert "did you mean status" in refused("statsu")
     assert "evolver db --help" in refused("db")
