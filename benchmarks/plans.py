@@ -68,8 +68,9 @@ def main() -> None:
     with common.postgresql() as server:
         database = common.new_postgresql(server, "plans")
         found = history.grow(database, genomes, epochs=1)
-        with database.write() as connection:  # the queue is as long as these slots need
-            claims.register_worker(connection, WorkerInfo("bench", 1, "cpu", COMPLETED, {}), lease_s=600)
+        with database.write() as connection:  # so many slots need a queue that is not empty at the end
+            slots = 4 * (COMPLETED + 4)
+            claims.register_worker(connection, WorkerInfo("bench", 1, "cpu", slots, {}), lease_s=600)
         coordination.fill_queue(database)
         evaluations = coordination.Evaluations(database)
         for _ in range(COMPLETED):
