@@ -8,7 +8,8 @@ BreedingFailed  its space cannot.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,50 +137,44 @@ class Breeder:
         seen: Callable[[str], int | None],
         uses: Mapping[int, int],
     ) -> Birth[Any]:
+        def genome_of(genome_id: int) -> Any:
+            return self._genomes.get(genome_id) or self._genomes.put(
+                genome_id, self._decoded(f"genome {genome_id}", steps.code_of(connection, genome_id))
+            )
+
+        seed = sown.get(birth)
+        with self._blaming_the_space(birth):
+            if seed is not None:
+                genome = self._decoded(f"seed {birth}", seed.code)
+                slots = self._selector.slots
+                return sow(self._space, self._sample, genome, birth=birth, slots=slots, seen=seen)
+            return breed(
+                self._space,
+                self._sample,
+                self._selector,
+                state.population,
+                state.selector_state,
+                birth=birth,
+                seed=self._settings.seed,
+                genome_of=genome_of,
+                seen=seen,
+                limits=self._limits,
+                practice=self._practice,
+                uses=uses,
+                credit=state.credit,
+            )
+
+    @contextmanager
+    def _blaming_the_space(self, birth: int) -> Iterator[None]:
+        """BreedingFailed for whatever is neither an error of ours nor of the database."""
         try:
-            return self._made(connection, state, birth, sown, seen, uses)
+            yield
         except (EvolverError, SQLAlchemyError):
             raise
         except Exception as error:
             raise BreedingFailed(
                 f"the space '{self._settings.space}' fails at birth {birth}: {type(error).__name__}: {error}"
             ) from error
-
-    def _made(
-        self,
-        connection: Connection,
-        state: SearchState,
-        birth: int,
-        sown: Mapping[int, Seed],
-        seen: Callable[[str], int | None],
-        uses: Mapping[int, int],
-    ) -> Birth[Any]:
-        seed = sown.get(birth)
-        if seed is not None:
-            genome = self._decoded(f"seed {birth}", seed.code)
-            slots = self._selector.slots
-            return sow(self._space, self._sample, genome, birth=birth, slots=slots, seen=seen)
-
-        def genome_of(genome_id: int) -> Any:
-            return self._genomes.get(genome_id) or self._genomes.put(
-                genome_id, self._decoded(f"genome {genome_id}", steps.code_of(connection, genome_id))
-            )
-
-        return breed(
-            self._space,
-            self._sample,
-            self._selector,
-            state.population,
-            state.selector_state,
-            birth=birth,
-            seed=self._settings.seed,
-            genome_of=genome_of,
-            seen=seen,
-            limits=self._limits,
-            practice=self._practice,
-            uses=uses,
-            credit=state.credit,
-        )
 
     def _decoded(self, what: str, code: Json) -> Any:
         try:

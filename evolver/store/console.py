@@ -46,21 +46,11 @@ TIMED_OUT = frozenset({"57014", "25P03"})
 WRITES = frozenset({"25006", "0A000"})
 """For a write in a transaction that is read-only, and for one within a query."""
 UNKNOWN_TABLE = "42P01"
-HARMLESS = frozenset(
-    {
-        *(
-            "random",
-            "random_normal",
-            "array_sample",
-            "array_shuffle",
-            "gen_random_uuid",
-            "bernoulli",
-            "system",
-        ),
-        *("clock_timestamp", "timeofday", "pg_is_in_recovery", "pg_database_size", "pg_indexes_size"),
-        *("pg_relation_size", "pg_table_size", "pg_total_relation_size"),
-    }
-)
+HARMLESS = frozenset({
+    "random", "random_normal", "array_sample", "array_shuffle", "gen_random_uuid", "bernoulli", "system",
+    "clock_timestamp", "timeofday", "pg_is_in_recovery", "pg_database_size", "pg_indexes_size",
+    "pg_relation_size", "pg_table_size", "pg_total_relation_size",
+})  # fmt: skip
 """Functions that PostgreSQL holds to be volatile, as it does all that have effects, but that only tell."""
 _SPELLED_OUT = re.compile(r'u&"', re.IGNORECASE)
 """A name in PostgreSQL that is written with the numbers of its letters."""
